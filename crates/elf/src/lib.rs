@@ -1,0 +1,47 @@
+//! ELF shared libraries as taper needs them: segments, pages, functions, symbols.
+//!
+//! Pure functions on byte slices. Everything read is untrusted: bounds are
+//! checked, counts are limited, and what is not understood is an [`Error`] that
+//! lets the caller copy the library whole.
+//!
+//! Addresses are unrelocated virtual addresses (`p_vaddr`), as `u64`; places in
+//! the file are [`FileOffset`]. Formats: System V gABI, the x86-64 psABI, and for
+//! unwind data the Linux Standard Base.
+
+mod bytes;
+mod dynamic;
+mod library;
+mod pages;
+mod symbols;
+mod unwind;
+
+pub use dynamic::{Dynamic, Relocation, tag};
+pub use library::{FileOffset, Library, ProgramHeader, flags, machine, segment};
+pub use pages::{MAX_PAGE, PAGE, PageNumber, PageSet};
+pub use symbols::{Symbol, VersionNeed, Versions};
+pub use unwind::{Function, Functions};
+
+/// Why a library cannot be taken apart. The caller copies it whole and counts it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// The file does not start like an ELF file.
+    #[error("not an ELF file")]
+    NotElf,
+    /// ELF, but of a kind that taper does not rewrite.
+    #[error("{0}")]
+    Unsupported(&'static str),
+    /// A structure lies outside the file, or contradicts itself.
+    #[error("damaged ELF file: {what} at {at:#x}")]
+    Damaged {
+        /// The structure that could not be read.
+        what: &'static str,
+        /// Its file offset or address.
+        at: u64,
+    },
+}
+
+impl Error {
+    pub(crate) fn damaged(what: &'static str, at: u64) -> Self {
+        Self::Damaged { what, at }
+    }
+}
