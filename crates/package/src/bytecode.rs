@@ -89,16 +89,13 @@ fn renamed(code: &[u8], old: &[u8], new: &[u8]) -> Vec<u8> {
     }
     while let Some(at) = rest.windows(old.len()).position(|window| window == old) {
         let (before, after) = (&rest[..at], &rest[at + old.len()..]);
-        match prefix(before, old.len(), new.len()) {
-            Some((start, replacement)) => {
-                out.extend_from_slice(&before[..start]);
-                out.extend(replacement);
-                out.extend_from_slice(new);
-            }
-            None => {
-                out.extend_from_slice(before);
-                out.extend_from_slice(old);
-            }
+        if let Some((start, replacement)) = prefix(before, old.len(), new.len()) {
+            out.extend_from_slice(&before[..start]);
+            out.extend(replacement);
+            out.extend_from_slice(new);
+        } else {
+            out.extend_from_slice(before);
+            out.extend_from_slice(old);
         }
         rest = after;
     }
@@ -170,10 +167,9 @@ impl Compiler {
             .stderr(Stdio::piped())
             .spawn()
             .map_err(|error| fail(error.to_string()))?;
-        let mut list = String::new();
-        for (path, name) in sources {
-            list.push_str(&format!("{}\n{name}\n", line(path)));
-        }
+        let lines: Vec<String> =
+            sources.iter().flat_map(|(path, name)| [line(path), name.clone()]).collect();
+        let list = lines.join("\n");
         let mut input = child.stdin.take();
         let feeder = std::thread::spawn(move || {
             // A child that ended early is reported by its status.
@@ -255,9 +251,8 @@ mod tests {
         let magic = u32::from_str_radix(words[0], 16).unwrap().to_be_bytes();
         let bytecode = Bytecode { magic, minor: words[1].parse().unwrap() };
         let text = std::fs::read(&source).unwrap();
-        let hash: String =
-            bytecode.header(&text)[8..].iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(hash, words[3]);
+        let hash = u64::from_be_bytes(bytecode.header(&text)[8..].try_into().unwrap());
+        assert_eq!(format!("{hash:016x}"), words[3]);
 
         let name = source.to_str().unwrap();
         let compiler = Compiler { python: python.into() };

@@ -1,0 +1,63 @@
+//! `--keep` and `--drop`: names that a person gives.
+
+use crate::Error;
+use environment::{Environment, File};
+
+/// Names that were given with one flag.
+#[derive(Debug, Clone, Default)]
+pub struct Choice {
+    names: Vec<String>,
+}
+
+impl Choice {
+    /// A choice of `names`: each a distribution, a dotted module, a path in
+    /// site-packages (with all below it), or a file's name.
+    pub fn new(names: &[String]) -> Self {
+        Self { names: names.to_vec() }
+    }
+
+    /// Checks that each name means something in `environment`.
+    pub fn check(&self, flag: &'static str, environment: &Environment) -> Result<(), Error> {
+        let unmatched = self.names.iter().find(|name| {
+            !environment.files.iter().any(|file| matches(name, environment, file))
+        });
+        match unmatched {
+            Some(name) => Err(Error::Unmatched { flag, name: name.clone() }),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether a name means `file`.
+    pub fn contains(&self, environment: &Environment, file: &File) -> bool {
+        self.names.iter().any(|name| matches(name, environment, file))
+    }
+}
+
+fn matches(name: &str, environment: &Environment, file: &File) -> bool {
+    let below = |folder: &str| {
+        file.path.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    let name = name.trim_end_matches('/');
+    if name.is_empty() {
+        return false;
+    }
+    let module = name.replace('.', "/");
+    let distribution = file.distribution.map(|index| environment.distributions[index].name.as_str());
+    below(name)
+        || below(&module)
+        || file.path == format!("{module}.py")
+        || file.path.rsplit('/').next() == Some(name)
+        || distribution.is_some_and(|owner| normalised(owner) == normalised(name))
+}
+
+/// A distribution's name as PEP 503 compares it.
+fn normalised(name: &str) -> String {
+    let mut out = String::with_capacity(name.len());
+    for part in name.split(['-', '_', '.']).filter(|part| !part.is_empty()) {
+        if !out.is_empty() {
+            out.push('-');
+        }
+        out.push_str(&part.to_ascii_lowercase());
+    }
+    out
+}

@@ -1,0 +1,173 @@
+//! Which part of an environment only a GPU needs.
+
+use crate::{Error, MappedFile};
+use elf::Library;
+use environment::{Environment, File, Kind};
+use rayon::prelude::*;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+/// Distributions that a GPU's vendor publishes, and the compiler for GPU kernels.
+const VENDOR: [&str; 3] = ["nvidia-", "cuda-", "triton"];
+
+/// The CUDA runtime stays: it answers "no device" where there is no driver, and
+/// `torch.cuda.is_available()` asks it.
+const RUNTIME: &str = "libcudart.so";
+
+/// The libraries and files of the GPU side.
+#[derive(Debug, Clone, Default)]
+pub struct GpuSide {
+    /// Libraries that leave, by path in site-packages.
+    pub libraries: BTreeMap<String, GpuLibrary>,
+    /// Every other file that leaves, metadata and licences not among them.
+    pub files: BTreeSet<String>,
+}
+
+/// A library that leaves.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct GpuLibrary {
+    /// Where it is.
+    pub source: PathBuf,
+    /// The libraries that stay and name it in `DT_NEEDED`; it needs a stand-in where
+    /// there are any.
+    pub needed_by: Vec<String>,
+}
+
+/// What the division reads of each library.
+struct Head {
+    path: String,
+    soname: String,
+    needed: Vec<String>,
+    vendor: bool,
+    source: PathBuf,
+}
+
+impl GpuSide {
+    /// Divides `environment`. The GPU side is every library of a vendor
+    /// distribution but the CUDA runtime, and every other library that holds GPU
+    /// code *and* is linked against a vendor library besides the runtime (PyTorch's
+    /// own CUDA half is). A library that holds GPU code beside CPU code and needs
+    /// only PyTorch (torchvision's) stays; its GPU code is not touched and so
+    /// does not enter the package.
+    pub fn find(environment: &Environment) -> Result<Self, Error> {
+        let vendor_file = |file: &File| {
+            file.distribution.is_some_and(|index| is_vendor(&environment.distributions[index].name))
+        };
+        let libraries: Vec<&File> = environment
+            .files
+            .iter()
+            .filter(|file| file.in_scope && file.kind == Kind::SharedLibrary)
+            .collect();
+        let heads: Vec<Head> = libraries
+            .par_iter()
+            .map(|file| head(environment, file, vendor_file(file)))
+            .collect::<Result<Vec<_>, _>>()?
+            .into_iter()
+            .flatten()
+            .collect();
+        let vendor_names: BTreeSet<&str> = heads
+            .iter()
+            .filter(|head| head.vendor && !head.soname.starts_with(RUNTIME))
+            .flat_map(|head| [head.soname.as_str(), file_name(&head.path)])
+            .collect();
+        let leaves: Vec<bool> = heads
+            .par_iter()
+            .map(|head| {
+                if head.vendor {
+                    return Ok(!head.soname.starts_with(RUNTIME));
+                }
+                if !head.needed.iter().any(|name| vendor_names.contains(name.as_str())) {
+                    return Ok(false);
+                }
+                Ok(fatbin::containers(&MappedFile::open(&head.source)?).next().is_some())
+            })
+            .collect::<Result<_, Error>>()?;
+        let mut side = Self::default();
+        for (head, _) in heads.iter().zip(&leaves).filter(|(_, leaves)| **leaves) {
+            let names = [head.soname.as_str(), file_name(&head.path)];
+            let needed_by = heads
+                .iter()
+                .zip(&leaves)
+                .filter(|(other, leaves)| {
+                    !**leaves && other.needed.iter().any(|name| names.contains(&name.as_str()))
+                })
+                .map(|(other, _)| other.path.clone())
+                .collect();
+            let library = GpuLibrary { source: head.source.clone(), needed_by };
+            side.libraries.insert(head.path.clone(), library);
+        }
+        let stays: BTreeSet<&str> = heads
+            .iter()
+            .zip(&leaves)
+            .filter(|(_, leaves)| !**leaves)
+            .map(|(head, _)| head.path.as_str())
+            .collect();
+        side.files = environment
+            .files
+            .iter()
+            .filter(|file| file.in_scope && vendor_file(file))
+            .filter(|file| !matches!(file.kind, Kind::Metadata | Kind::Licence))
+            .map(|file| file.path.clone())
+            .filter(|path| !stays.contains(path.as_str()) && !side.libraries.contains_key(path))
+            .collect();
+        Ok(side)
+    }
+
+    /// Whether the file at `path` belongs to the GPU side.
+    pub fn contains(&self, path: &str) -> bool {
+        self.libraries.contains_key(path) || self.files.contains(path)
+    }
+
+    /// The libraries that kept ones bind to.
+    pub fn stood_for(&self) -> impl Iterator<Item = (&String, &GpuLibrary)> {
+        self.libraries.iter().filter(|(_, library)| !library.needed_by.is_empty())
+    }
+
+    /// What a workload must not see: files and whole folders of `environment`,
+    /// none below another, in which nothing stays. A folder that kept its name
+    /// would still import as an empty namespace package.
+    pub fn hidden(&self, environment: &Environment) -> Vec<String> {
+        let stays = |path: &str| {
+            !self.files.contains(path)
+                && self.libraries.get(path).is_none_or(|library| !library.needed_by.is_empty())
+        };
+        let mut living = BTreeSet::new();
+        for file in environment.files.iter().filter(|file| stays(&file.path)) {
+            living.extend(folders(&file.path));
+        }
+        let mut hidden = BTreeSet::new();
+        for file in environment.files.iter().filter(|file| !stays(&file.path)) {
+            let top = folders(&file.path).find(|folder| !living.contains(folder));
+            hidden.insert(top.unwrap_or(&file.path).to_owned());
+        }
+        hidden.into_iter().collect()
+    }
+}
+
+fn is_vendor(name: &str) -> bool {
+    let name = name.replace('_', "-").to_ascii_lowercase();
+    VENDOR.iter().any(|prefix| name.starts_with(prefix))
+}
+
+/// The folders of a path, outermost first.
+fn folders(path: &str) -> impl Iterator<Item = &str> {
+    path.match_indices('/').map(|(at, _)| &path[..at])
+}
+
+fn file_name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
+}
+
+/// `None` for a library that is not understood: it stays.
+fn head(environment: &Environment, file: &File, vendor: bool) -> Result<Option<Head>, Error> {
+    let source = environment.source(file);
+    let bytes = MappedFile::open(&source)?;
+    let Ok(library) = Library::parse(&bytes) else { return Ok(None) };
+    Ok(Some(Head {
+        path: file.path.clone(),
+        soname: library.soname().unwrap_or(file_name(&file.path)).to_owned(),
+        needed: library.needed().into_iter().map(str::to_owned).collect(),
+        vendor,
+        source,
+    }))
+}

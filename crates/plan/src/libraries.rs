@@ -1,0 +1,54 @@
+//! Which pages of a library stay, and why.
+
+use elf::{Functions, Library, PAGE, PageSet};
+use serde::Serialize;
+
+/// The pages of one library's read-only segments, divided by reason. The sets do
+/// not overlap; what is in none of them leaves.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct LibraryPages {
+    /// What the loader and the kernel read.
+    pub loader: PageSet,
+    /// What a workload touched.
+    pub touched: PageSet,
+    /// The rest of functions that were touched, with unwind data and landing pads.
+    pub functions: PageSet,
+    /// Pages of read-only segments that leave.
+    pub absent: u64,
+}
+
+impl LibraryPages {
+    /// Every page that stays.
+    pub fn keep(&self) -> PageSet {
+        let mut keep = self.loader.clone();
+        keep.union(&self.touched);
+        keep.union(&self.functions);
+        keep
+    }
+
+    /// Bytes that leave, whole pages.
+    pub fn absent_bytes(&self) -> u64 {
+        self.absent * PAGE
+    }
+}
+
+/// Divides the pages of `library` of which a workload touched `touched`.
+///
+/// # Errors
+/// What [`elf::Error`] says of a library that is not understood; the caller keeps
+/// it whole.
+pub fn library_pages(library: &Library<'_>, touched: &PageSet) -> Result<LibraryPages, elf::Error> {
+    let all = library.read_only_pages();
+    let inside = |pages: &PageSet| pages.iter().filter(|page| all.contains(*page)).collect();
+    let loader: PageSet = inside(&library.loader_pages()?);
+    let seen: PageSet = inside(touched);
+    let functions = Functions::read(library)?;
+    let whole: PageSet = inside(&functions.whole(library, &seen, &library.loader_calls()?));
+    let without = |pages: &PageSet, others: &[&PageSet]| -> PageSet {
+        pages.iter().filter(|page| !others.iter().any(|other| other.contains(*page))).collect()
+    };
+    let touched = without(&seen, &[&loader]);
+    let functions = without(&whole, &[&loader, &touched]);
+    let absent = all.len() - loader.len() - touched.len() - functions.len();
+    Ok(LibraryPages { loader, touched, functions, absent })
+}

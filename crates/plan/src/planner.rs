@@ -1,0 +1,218 @@
+//! The plan and how it is made.
+
+use crate::{Choice, Error, GpuSide, LibraryPages, MappedFile, Reason, library_pages};
+use elf::{Library, PageSet};
+use environment::{Environment, File, Kind};
+use profile::Profile;
+use rayon::prelude::*;
+use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What a person decides.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Names that stay whatever the trace saw.
+    pub keep: Choice,
+    /// Names that leave.
+    pub drop: Choice,
+}
+
+/// What becomes of a file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "action")]
+pub enum Action {
+    /// It enters the package as it is.
+    Copy,
+    /// A shared library enters with these pages of its read-only segments.
+    Shrink(LibraryPages),
+    /// A small library of the same name enters in its place; these pages of the
+    /// original stay in it.
+    StandIn {
+        /// Pages of the original, of any segment.
+        keep: PageSet,
+    },
+    /// A module enters with its source and with bytecode that is never checked.
+    Module,
+    /// The list of a distribution's files is written anew.
+    Record,
+    /// It does not enter.
+    Leave,
+}
+
+/// One file of the environment and its fate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FilePlan {
+    /// Its path in site-packages.
+    pub path: String,
+    /// Its index in the environment's files.
+    #[serde(skip)]
+    pub index: usize,
+    /// Its size in bytes.
+    pub size: u64,
+    /// What becomes of it.
+    #[serde(flatten)]
+    pub action: Action,
+    /// Why.
+    pub reason: Reason,
+}
+
+/// A fate and a reason for every file in scope, sorted by path.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Plan {
+    /// The device.
+    pub target: String,
+    /// The files.
+    pub files: Vec<FilePlan>,
+    /// Libraries that are copied whole, and why they were not understood.
+    pub whole: BTreeMap<String, String>,
+}
+
+/// Decides for every file in scope of `environment`.
+///
+/// # Errors
+/// [`Error::Read`] for a library that cannot be read, [`Error::Unmatched`] for a
+/// name in `options` that means nothing.
+pub fn plan(
+    environment: &Environment,
+    profile: &Profile,
+    gpu: &GpuSide,
+    options: &Options,
+) -> Result<Plan, Error> {
+    options.keep.check("keep", environment)?;
+    options.drop.check("drop", environment)?;
+    let sources = used_sources(environment, profile);
+    let decided: Vec<(FilePlan, Option<String>)> = environment
+        .files
+        .par_iter()
+        .enumerate()
+        .filter(|(_, file)| file.in_scope)
+        .map(|(index, file)| {
+            let seen = Seen { environment, profile, gpu, sources: &sources };
+            let mut problem = None;
+            let (action, reason) = seen.decide(file, options, &mut problem)?;
+            let path = file.path.clone();
+            Ok((FilePlan { path, index, size: file.size, action, reason }, problem))
+        })
+        .collect::<Result<_, Error>>()?;
+    let mut plan = Plan {
+        target: profile.target.clone(),
+        files: Vec::with_capacity(decided.len()),
+        whole: BTreeMap::new(),
+    };
+    for (file, problem) in decided {
+        plan.whole.extend(problem.map(|why| (file.path.clone(), why)));
+        plan.files.push(file);
+    }
+    plan.files.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(plan)
+}
+
+/// The sources of modules that were imported, from source or from bytecode.
+fn used_sources(environment: &Environment, profile: &Profile) -> BTreeSet<String> {
+    let known: BTreeSet<&str> = environment.files.iter().map(|file| file.path.as_str()).collect();
+    profile
+        .opened
+        .iter()
+        .map(|path| source_of(path).unwrap_or_else(|| path.clone()))
+        .filter(|path| path.ends_with(".py") && known.contains(path.as_str()))
+        .collect()
+}
+
+/// The source of a cached bytecode file (PEP 3147): `a/__pycache__/b.cpython-311.pyc`
+/// is `a/b.py`.
+fn source_of(path: &str) -> Option<String> {
+    let (folder, name) = path.rsplit_once('/')?;
+    let folder = folder.strip_suffix("__pycache__")?;
+    let stem = name.strip_suffix(".pyc")?.split('.').next()?;
+    Some(format!("{folder}{stem}.py"))
+}
+
+struct Seen<'a> {
+    environment: &'a Environment,
+    profile: &'a Profile,
+    gpu: &'a GpuSide,
+    sources: &'a BTreeSet<String>,
+}
+
+impl Seen<'_> {
+    fn decide(
+        &self,
+        file: &File,
+        options: &Options,
+        problem: &mut Option<String>,
+    ) -> Result<(Action, Reason), Error> {
+        let path = file.path.as_str();
+        if matches!(file.kind, Kind::Metadata | Kind::Licence) {
+            let record = path.ends_with(".dist-info/RECORD");
+            return Ok((if record { Action::Record } else { Action::Copy }, Reason::Metadata));
+        }
+        if options.drop.contains(self.environment, file) {
+            return Ok((Action::Leave, Reason::Dropped));
+        }
+        let keep = options.keep.contains(self.environment, file);
+        if let Some(library) = self.gpu.libraries.get(path)
+            && !keep
+        {
+            if library.needed_by.is_empty() {
+                return Ok((Action::Leave, Reason::GpuSide));
+            }
+            let touched = self.profile.libraries.get(path).map(|seen| &seen.pages);
+            let keep = self.stand_in_pages(file, touched)?;
+            return Ok((Action::StandIn { keep }, Reason::StandIn));
+        }
+        if self.gpu.files.contains(path) && !keep {
+            return Ok((Action::Leave, Reason::GpuSide));
+        }
+        if file.kind == Kind::Bytecode && source_of(path).is_some() {
+            let stays = source_of(path).is_some_and(|source| self.sources.contains(&source));
+            let reason = if stays { Reason::Replaced } else { Reason::Unused };
+            return Ok((Action::Leave, reason));
+        }
+        if keep {
+            let module = file.kind == Kind::PythonSource;
+            return Ok((if module { Action::Module } else { Action::Copy }, Reason::Kept));
+        }
+        if self.sources.contains(path) {
+            return Ok((Action::Module, Reason::Opened));
+        }
+        if let Some(used) = self.profile.libraries.get(path) {
+            let bytes = MappedFile::open(&self.environment.source(file))?;
+            let pages = Library::parse(&bytes)
+                .and_then(|library| library_pages(&library, &used.pages));
+            return Ok(match pages {
+                Ok(pages) => (Action::Shrink(pages), Reason::Loaded),
+                Err(error) => {
+                    *problem = Some(error.to_string());
+                    (Action::Copy, Reason::NotUnderstood)
+                }
+            });
+        }
+        if self.profile.opened.contains(path) {
+            return Ok((Action::Copy, Reason::Opened));
+        }
+        if self.profile.probed.contains(path) && file.kind != Kind::PythonSource {
+            return Ok((Action::Copy, Reason::Probed));
+        }
+        Ok((Action::Leave, Reason::Unused))
+    }
+
+    /// The pages of a GPU library that ran although nothing of it was initialised:
+    /// code that kept libraries call while they load.
+    fn stand_in_pages(&self, file: &File, touched: Option<&PageSet>) -> Result<PageSet, Error> {
+        let Some(touched) = touched.filter(|pages| !pages.is_empty()) else {
+            return Ok(PageSet::new());
+        };
+        let bytes = MappedFile::open(&self.environment.source(file))?;
+        let whole = Library::parse(&bytes).and_then(|library| {
+            let functions = elf::Functions::read(&library)?;
+            let mut inside = PageSet::new();
+            for load in library.loads() {
+                inside.insert_addresses(load.addresses());
+            }
+            let seen = touched.iter().filter(|page| inside.contains(*page)).collect();
+            Ok(functions.whole(&library, &seen, &[]))
+        });
+        // A library that does not parse has no stand-in with code; its functions raise.
+        Ok(whole.unwrap_or_default())
+    }
+}
