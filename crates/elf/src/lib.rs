@@ -13,12 +13,14 @@ mod dynamic;
 mod library;
 mod pages;
 mod symbols;
+mod symtab;
 mod unwind;
 
 pub use dynamic::{Dynamic, Relocation, tag};
 pub use library::{FileOffset, Library, ProgramHeader, flags, machine, segment};
 pub use pages::{MAX_PAGE, PAGE, PageNumber, PageSet};
 pub use symbols::{Symbol, VersionNeed, Versions};
+pub use symtab::LocalSymbol;
 pub use unwind::{Function, Functions};
 
 /// Why a library cannot be taken apart. The caller copies it whole and counts it.

@@ -1,0 +1,83 @@
+//! Installed distributions (PyPA, "Recording installed projects").
+
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// One installed distribution.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Distribution {
+    /// Its name, as its metadata writes it.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// Its metadata folder, as a path in site-packages.
+    pub metadata: String,
+    /// Whether it belongs to a package's scope: all but the installers themselves.
+    pub in_scope: bool,
+}
+
+/// What installs distributions and is not used by them.
+const INSTALLERS: [&str; 3] = ["pip", "setuptools", "wheel"];
+
+impl Distribution {
+    /// Reads the distribution whose metadata folder `name` lies in `root`. One
+    /// without readable metadata is named after its folder.
+    pub(crate) fn read(root: &Path, name: &str) -> Self {
+        let stem = name.strip_suffix(".dist-info").unwrap_or(name);
+        let (fallback, version) = stem.split_once('-').unwrap_or((stem, ""));
+        let text = std::fs::read(root.join(name).join("METADATA")).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
+        // Headers end at the first empty line.
+        let header = |key: &str| {
+            text.lines()
+                .take_while(|line| !line.is_empty())
+                .find_map(|line| line.strip_prefix(key)?.strip_prefix(": "))
+                .map(|value| value.trim().to_owned())
+        };
+        let title = header("Name").unwrap_or_else(|| fallback.to_owned());
+        Self {
+            in_scope: !INSTALLERS.contains(&title.to_ascii_lowercase().as_str()),
+            version: header("Version").unwrap_or_else(|| version.to_owned()),
+            name: title,
+            metadata: name.to_owned(),
+        }
+    }
+
+    /// The files that its RECORD lists, as paths in site-packages; those outside of
+    /// it (programs in `bin`) are left out.
+    pub(crate) fn recorded(&self, root: &Path) -> Vec<String> {
+        let record = root.join(&self.metadata).join("RECORD");
+        let Ok(mut reader) =
+            csv::ReaderBuilder::new().has_headers(false).flexible(true).from_path(record)
+        else {
+            return Vec::new();
+        };
+        reader
+            .byte_records()
+            .filter_map(|row| {
+                let row = row.ok()?;
+                let path = std::str::from_utf8(row.get(0)?).ok()?;
+                let inside = path
+                    .strip_prefix(root.to_str()?)
+                    .map_or(path, |rest| rest.trim_start_matches('/'));
+                let outside = inside.starts_with('/') || inside.split('/').any(|part| part == "..");
+                (!outside).then(|| inside.to_owned())
+            })
+            .collect()
+    }
+}
+
+/// Who owns each file: by RECORD, and bytecode by its source.
+pub(crate) fn owners(
+    root: &Path,
+    distributions: &[(usize, Distribution)],
+) -> BTreeMap<String, usize> {
+    let mut owners = BTreeMap::new();
+    for (index, distribution) in distributions {
+        for path in distribution.recorded(root) {
+            owners.entry(path).or_insert(*index);
+        }
+    }
+    owners
+}

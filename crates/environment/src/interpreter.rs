@@ -1,0 +1,119 @@
+//! The interpreter and where it imports from.
+
+use crate::Error;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// What an interpreter says of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Interpreter {
+    /// The program, as it was named; a virtual environment's stays a link.
+    pub executable: PathBuf,
+    /// The program that a virtual environment is built on, links resolved.
+    pub base_executable: PathBuf,
+    /// `sys.prefix`, links resolved.
+    pub prefix: PathBuf,
+    /// `sys.base_prefix`, links resolved.
+    pub base_prefix: PathBuf,
+    /// The version as `3.11`.
+    pub version: String,
+    /// The first bytes of its bytecode files, `importlib.util.MAGIC_NUMBER`.
+    pub magic: [u8; 4],
+    /// The folders that distributions are installed in, in the order in which they
+    /// are searched, links resolved.
+    pub site_packages: Vec<PathBuf>,
+}
+
+/// What [`QUESTION`] prints.
+#[derive(Deserialize)]
+struct Answer {
+    executable: String,
+    base_executable: String,
+    prefix: String,
+    base_prefix: String,
+    version: [u32; 2],
+    magic: Vec<u8>,
+    folders: Vec<String>,
+}
+
+/// Not isolated (`-I`), which would leave out a user's site-packages.
+const QUESTION: &str = "
+import importlib.util, json, site, sys, sysconfig
+paths = sysconfig.get_paths()
+known = [paths['purelib'], paths['platlib']]
+if hasattr(site, 'getsitepackages'):
+    known += site.getsitepackages()
+if site.ENABLE_USER_SITE:
+    known.append(site.getusersitepackages())
+print(json.dumps(dict(
+    executable=sys.executable,
+    base_executable=getattr(sys, '_base_executable', None) or sys.executable,
+    prefix=sys.prefix, base_prefix=sys.base_prefix,
+    version=list(sys.version_info[:2]), magic=list(importlib.util.MAGIC_NUMBER),
+    folders=[path for path in sys.path if path in known]
+)))
+";
+
+impl Interpreter {
+    /// Asks the interpreter `python`, or else the one of `$VIRTUAL_ENV`, or else the
+    /// first `python3` on the PATH.
+    pub fn find(python: Option<&Path>) -> Result<Self, Error> {
+        let venv = std::env::var_os("VIRTUAL_ENV").map(|venv| Path::new(&venv).join("bin/python"));
+        let python = match python {
+            Some(python) => python.to_path_buf(),
+            None => venv.unwrap_or_else(|| "python3".into()),
+        };
+        if python.components().count() > 1 && !python.exists() {
+            return Err(Error::NoInterpreter(python));
+        }
+        let fail = |reason: String| Error::Interpreter { python: python.clone(), reason };
+        let done = Command::new(&python)
+            .args(["-B", "-c", QUESTION])
+            .stdin(Stdio::null())
+            .env_remove("PYTHONPATH")
+            .env_remove("PYTHONHOME")
+            .output()
+            .map_err(|error| match error.kind() {
+                std::io::ErrorKind::NotFound => Error::NoInterpreter(python.clone()),
+                _ => fail(error.to_string()),
+            })?;
+        if !done.status.success() {
+            return Err(fail(String::from_utf8_lossy(&done.stderr).trim().to_owned()));
+        }
+        let answer: Answer =
+            serde_json::from_slice(&done.stdout).map_err(|error| fail(error.to_string()))?;
+        let [major, minor] = answer.version;
+        let version = format!("{major}.{minor}");
+        if (major, minor) < (3, 10) {
+            return Err(Error::TooOld { python, version });
+        }
+        let resolved = |path: &str| {
+            let path = PathBuf::from(path);
+            path.canonicalize().unwrap_or(path)
+        };
+        let mut site_packages = Vec::new();
+        for folder in answer.folders.iter().map(|path| resolved(path)) {
+            if folder.is_dir() && !site_packages.contains(&folder) {
+                site_packages.push(folder);
+            }
+        }
+        Ok(Self {
+            executable: answer.executable.into(),
+            base_executable: resolved(&answer.base_executable),
+            prefix: resolved(&answer.prefix),
+            base_prefix: resolved(&answer.base_prefix),
+            version,
+            magic: answer
+                .magic
+                .try_into()
+                .map_err(|_| fail("its bytecode has an unknown form".into()))?,
+            site_packages,
+        })
+    }
+
+    /// The minor version, 11 for Python 3.11.
+    pub fn minor(&self) -> u32 {
+        self.version.split_once('.').and_then(|(_, minor)| minor.parse().ok()).unwrap_or(0)
+    }
+}

@@ -1,0 +1,100 @@
+//! Scans of environments made for the purpose, and of a real one where
+//! `TAPER_TEST_ENV` names a virtual environment with torch.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use taper_environment::{Environment, Error, Interpreter, Kind};
+
+/// An environment without packages over the first Python of the PATH.
+fn empty(folder: &Path) -> PathBuf {
+    let made = std::process::Command::new("python3")
+        .args(["-m", "venv", "--without-pip"])
+        .arg(folder)
+        .status()
+        .unwrap();
+    assert!(made.success());
+    folder.join("bin/python")
+}
+
+#[test]
+fn owners_come_from_record_and_the_rest_has_none() {
+    let place = tempfile::tempdir().unwrap();
+    let interpreter = Interpreter::find(Some(&empty(&place.path().join("env")))).unwrap();
+    let [root] = &interpreter.site_packages[..] else { panic!("one folder") };
+    assert!(root.starts_with(place.path().canonicalize().unwrap()));
+    for (path, text) in [
+        ("thing/__init__.py", "x = 1\n"),
+        ("thing/__pycache__/__init__.cpython-311.pyc", "code"),
+        ("stray.txt", "nobody's"),
+        (
+            "thing-1.5.dist-info/METADATA",
+            "Metadata-Version: 2.1\nName: Thing\nVersion: 1.5\n\nName: no\n",
+        ),
+        ("thing-1.5.dist-info/RECORD", "thing/__init__.py,,\n../../../bin/thing,,\n"),
+        ("pip-1.dist-info/METADATA", "Name: pip\nVersion: 1\n"),
+        ("pip-1.dist-info/RECORD", "pip/__init__.py,,\n"),
+        ("pip/__init__.py", ""),
+    ] {
+        fs::create_dir_all(root.join(path).parent().unwrap()).unwrap();
+        fs::write(root.join(path), text).unwrap();
+    }
+    let scanned = Environment::scan(interpreter).unwrap();
+    let owner = |path: &str| {
+        let file = scanned.file(path).unwrap_or_else(|| panic!("{path}"));
+        file.distribution.map(|index| scanned.distributions[index].name.as_str())
+    };
+    assert_eq!(owner("thing/__init__.py"), Some("Thing"));
+    assert_eq!(owner("thing/__pycache__/__init__.cpython-311.pyc"), Some("Thing"));
+    assert_eq!(owner("thing-1.5.dist-info/METADATA"), Some("Thing"));
+    assert_eq!(owner("stray.txt"), None);
+    assert!(scanned.file("stray.txt").unwrap().in_scope);
+    assert!(!scanned.file("pip/__init__.py").unwrap().in_scope);
+    assert_eq!(scanned.distribution("THING").unwrap().version, "1.5");
+    let error = scanned.torch().unwrap_err().to_string();
+    assert!(error.contains("there is no torch"), "{error}");
+}
+
+#[test]
+fn what_cannot_be_read_is_named() {
+    let place = tempfile::tempdir().unwrap();
+    let interpreter = Interpreter::find(Some(&empty(&place.path().join("env")))).unwrap();
+    let file = interpreter.site_packages[0].join("secret.so");
+    std::os::unix::fs::symlink("/nowhere/at/all", &file).unwrap();
+    let scanned = Environment::scan(interpreter).unwrap();
+    assert_eq!(scanned.problems.len(), 1);
+    assert!(scanned.problems[0].to_string().contains("secret.so"));
+}
+
+#[test]
+fn an_interpreter_that_is_not_one_is_refused() {
+    let missing = Interpreter::find(Some(Path::new("/nowhere/python"))).unwrap_err();
+    assert!(matches!(missing, Error::NoInterpreter(_)));
+    let place = tempfile::tempdir().unwrap();
+    let fake = place.path().join("python");
+    fs::write(&fake, "#!/bin/sh\necho broken >&2; exit 3\n").unwrap();
+    fs::set_permissions(&fake, fs::Permissions::from_mode(0o755)).unwrap();
+    let error = Interpreter::find(Some(&fake)).unwrap_err().to_string();
+    assert!(error.contains("broken") && error.contains("--python"), "{error}");
+}
+
+#[test]
+fn a_real_environment_is_accounted_for() {
+    let Some(place) = std::env::var_os("TAPER_TEST_ENV") else {
+        eprintln!("TAPER_TEST_ENV is not set: skipped");
+        return;
+    };
+    let python = Path::new(&place).join("bin/python");
+    let scanned = Environment::scan(Interpreter::find(Some(&python)).unwrap()).unwrap();
+    assert!(scanned.problems.is_empty(), "{:?}", scanned.problems);
+    let sum: u64 = scanned.files.iter().map(|file| file.size).sum();
+    let on_disk: u64 =
+        scanned.files.iter().map(|file| fs::metadata(scanned.source(file)).unwrap().len()).sum();
+    assert_eq!(sum, on_disk);
+    let torch = scanned.torch().unwrap();
+    assert!(torch.version.starts_with('2'), "{}", torch.version);
+    let kinds: BTreeSet<Kind> = scanned.files.iter().map(|file| file.kind).collect();
+    assert!(kinds.len() >= 9, "{kinds:?}");
+    assert_eq!(scanned.file("torch/lib/libtorch_cpu.so").unwrap().kind, Kind::SharedLibrary);
+}

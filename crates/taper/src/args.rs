@@ -1,0 +1,209 @@
+//! The command line as it is typed.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// Make the PyTorch that an application deploys small.
+#[derive(Debug, Parser)]
+#[command(name = "taper", version, max_term_width = 100)]
+pub struct Arguments {
+    /// Flags that every command takes.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Flags that every command takes.
+#[derive(Debug, Args)]
+pub struct Global {
+    /// Print the result on standard output as one JSON document.
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Say nothing but errors and warnings.
+    #[arg(long, global = true)]
+    pub quiet: bool,
+    /// The interpreter whose environment is meant [default: python3 of $VIRTUAL_ENV or of the PATH].
+    #[arg(long, global = true, value_name = "PY")]
+    pub python: Option<PathBuf>,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Show where the bytes of the environment are.
+    Inspect(Inspect),
+    /// Run a workload and record what it uses.
+    Trace(Trace),
+    /// Trace a workload, write a package that holds what it uses, and verify it.
+    Pack(Pack),
+    /// Run a command in the original environment and in a package, and compare.
+    Verify(Verify),
+}
+
+/// Flags of `inspect`.
+#[derive(Debug, Args)]
+pub struct Inspect {}
+
+/// Flags of `trace`.
+#[derive(Debug, Args)]
+pub struct Trace {
+    /// The profile to write.
+    #[arg(short, long = "output", value_name = "P.profile")]
+    pub output: PathBuf,
+    /// Add to the profile if it is there.
+    #[arg(long)]
+    pub append: bool,
+    /// How the package will run: the workload sees the environment as it would be there.
+    #[command(flatten)]
+    pub target: TargetArguments,
+    /// The workload.
+    #[arg(last = true, required = true, value_name = "CMD")]
+    pub command: Vec<OsString>,
+}
+
+/// Where the package will run.
+#[derive(Debug, Args)]
+pub struct TargetArguments {
+    /// The device.
+    #[arg(long, value_enum, default_value_t = Target::Cpu)]
+    pub target: Target,
+    /// The CPU instruction set that the package must run on. Libraries pick code for the
+    /// processor at run time; the workload is traced once for each choice that this allows.
+    #[arg(long, value_enum, default_value_t = Cpu::Any)]
+    pub cpu: Cpu,
+}
+
+/// A device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Target {
+    /// No GPU: CUDA, cuDNN, NCCL, Triton and their kind leave.
+    Cpu,
+}
+
+impl Target {
+    /// Its name in a profile and a package.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cpu => "cpu",
+        }
+    }
+}
+
+/// A CPU instruction set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Cpu {
+    /// Any x86-64 processor.
+    Any,
+    /// With AVX2 and FMA.
+    #[value(name = "x86-64-v3")]
+    V3,
+    /// With AVX-512.
+    #[value(name = "x86-64-v4")]
+    V4,
+    /// A processor like this one.
+    Native,
+}
+
+impl Cpu {
+    /// Its name as it is typed.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Any => "any",
+            Self::V3 => "x86-64-v3",
+            Self::V4 => "x86-64-v4",
+            Self::Native => "native",
+        }
+    }
+}
+
+/// What becomes of code that no workload used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Cold {
+    /// It is not in the package.
+    Drop,
+}
+
+/// Flags of `pack`.
+#[derive(Debug, Args)]
+pub struct Pack {
+    /// The folder to write. It must not exist.
+    #[arg(long, value_name = "OUT")]
+    pub to: PathBuf,
+    /// A profile made by `taper trace`, instead of tracing the workload now.
+    #[arg(long, value_name = "P")]
+    pub profile: Vec<PathBuf>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub target: TargetArguments,
+    /// What becomes of code that no workload used.
+    #[arg(long, value_enum, default_value_t = Cold::Drop)]
+    pub cold: Cold,
+    /// Keep a distribution, module, file or library whole.
+    #[arg(long, value_name = "NAME")]
+    pub keep: Vec<String>,
+    /// Leave a distribution, module, file or library out.
+    #[arg(long, value_name = "NAME")]
+    pub drop: Vec<String>,
+    /// End with exit code 1, and write nothing, if the package would be larger, as in 250MB.
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub budget: Option<u64>,
+    /// Stop after planning.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Do not run the workload in the package.
+    #[arg(long)]
+    pub no_verify: bool,
+    /// The workload [default: python -c "import torch"].
+    #[arg(last = true, value_name = "CMD")]
+    pub command: Vec<OsString>,
+}
+
+/// Flags of `verify`.
+#[derive(Debug, Args)]
+pub struct Verify {
+    /// The package.
+    pub package: PathBuf,
+    /// The command to run in both.
+    #[arg(last = true, required = true, value_name = "CMD")]
+    pub command: Vec<OsString>,
+}
+
+/// A size: a number with kB, MB, GB (powers of ten), KiB, MiB, GiB, or bytes.
+fn parse_size(text: &str) -> Result<u64, String> {
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let factor: u64 = match unit.trim() {
+        "" | "B" => 1,
+        "kB" | "KB" => 1_000,
+        "MB" => 1_000_000,
+        "GB" => 1_000_000_000,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        other => return Err(format!("unknown unit {other:?}; write 250MB or 250MiB")),
+    };
+    let number: f64 = number.parse().map_err(|_| "write a size as in 250MB".to_owned())?;
+    Ok((number * factor as f64) as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn sizes_are_powers_of_ten_unless_they_say_otherwise() {
+        assert_eq!(parse_size("250MB"), Ok(250_000_000));
+        assert_eq!(parse_size("1.5MiB"), Ok(1_572_864));
+        assert!(parse_size("250 apples").is_err());
+        assert!(parse_size("MB").is_err());
+    }
+}

@@ -1,0 +1,132 @@
+//! The CPU capabilities that a workload is traced under.
+//!
+//! ATen, oneDNN, MKL, OpenBLAS and NumPy hold the same kernels several times and
+//! pick by the processor at run time. A package must hold what they pick on every
+//! processor that the target allows, so the workload runs once for each choice.
+
+use crate::args::Cpu;
+use environment::Interpreter;
+use std::collections::BTreeMap;
+use std::process::Command;
+
+/// One way in which libraries may pick their kernels.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Capability {
+    /// `avx512`, `avx2`, `default`, and `+intel` or `+other` where the vendor is
+    /// turned into the other one.
+    pub name: String,
+    /// Variables that make libraries pick so. Empty for what this processor is.
+    pub variables: BTreeMap<&'static str, String>,
+    /// Whether vendor checks are told the opposite of the truth.
+    pub other_vendor: bool,
+}
+
+/// A level of x86-64, as ATen tells them apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Level {
+    Default,
+    Avx2,
+    Avx512,
+}
+
+impl Level {
+    const ALL: [Self; 3] = [Self::Avx512, Self::Avx2, Self::Default];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Default => "default",
+            Self::Avx2 => "avx2",
+            Self::Avx512 => "avx512",
+        }
+    }
+
+    /// What this processor is.
+    fn here() -> Self {
+        use std::arch::is_x86_feature_detected as has;
+        if has!("avx512f") && has!("avx512bw") && has!("avx512vl") && has!("avx512dq") {
+            Self::Avx512
+        } else if has!("avx2") && has!("fma") {
+            Self::Avx2
+        } else {
+            Self::Default
+        }
+    }
+
+    /// Variables that hold libraries to this level on a better processor.
+    fn variables(self, numpy_features: &[String]) -> BTreeMap<&'static str, String> {
+        let (aten, dnn, mkl, blas) = match self {
+            Self::Avx512 => return BTreeMap::new(),
+            Self::Avx2 => ("avx2", "AVX2", "AVX2", "Haswell"),
+            Self::Default => ("default", "SSE41", "SSE4_2", "Nehalem"),
+        };
+        let above: Vec<&str> = numpy_features
+            .iter()
+            .map(String::as_str)
+            .filter(|name| self == Self::Default || is_avx512(name))
+            .collect();
+        BTreeMap::from([
+            ("ATEN_CPU_CAPABILITY", aten.to_owned()),
+            ("ONEDNN_MAX_CPU_ISA", dnn.to_owned()),
+            ("DNNL_MAX_CPU_ISA", dnn.to_owned()),
+            ("MKL_ENABLE_INSTRUCTIONS", mkl.to_owned()),
+            ("OPENBLAS_CORETYPE", blas.to_owned()),
+            ("NPY_DISABLE_CPU_FEATURES", above.join(" ")),
+        ])
+    }
+}
+
+/// NumPy's names for what goes beyond AVX2, before and after its 2.4.
+fn is_avx512(name: &str) -> bool {
+    name.starts_with("AVX512") || name.starts_with("X86_V4")
+}
+
+/// The capabilities to trace for `cpu`, this processor's own first, and the names
+/// of those that the target allows but this processor cannot show.
+pub fn capabilities(cpu: Cpu, interpreter: &Interpreter) -> (Vec<Capability>, Vec<&'static str>) {
+    let here = Level::here();
+    let lowest = match cpu {
+        Cpu::Any => Level::Default,
+        Cpu::V3 => Level::Avx2,
+        Cpu::V4 => Level::Avx512,
+        Cpu::Native => here,
+    };
+    let highest = if cpu == Cpu::Native { here } else { Level::Avx512 };
+    let numpy = numpy_features(interpreter);
+    let allowed = || Level::ALL.into_iter().filter(|level| (lowest..=highest).contains(level));
+    let mut traced = Vec::new();
+    for level in allowed().filter(|level| *level <= here) {
+        let variables =
+            if level == here { BTreeMap::new() } else { level.variables(&numpy) };
+        traced.push(Capability {
+            name: level.name().to_owned(),
+            variables: variables.clone(),
+            other_vendor: false,
+        });
+        if cpu != Cpu::Native {
+            traced.push(Capability {
+                name: format!("{}, other vendor", level.name()),
+                variables,
+                other_vendor: true,
+            });
+        }
+    }
+    (traced, allowed().filter(|level| *level > here).map(Level::name).collect())
+}
+
+/// The features that this processor has and NumPy dispatches on; none without NumPy.
+/// Naming others in `NPY_DISABLE_CPU_FEATURES` makes it warn or fail.
+fn numpy_features(interpreter: &Interpreter) -> Vec<String> {
+    const LIST: &str = "
+from numpy._core._multiarray_umath import __cpu_dispatch__ as names, __cpu_features__ as has
+print(' '.join(name for name in names if has.get(name)))";
+    Command::new(&interpreter.executable)
+        .args(["-B", "-c", LIST])
+        .output()
+        .ok()
+        .filter(|done| done.status.success())
+        .map(|done| {
+            let text = String::from_utf8_lossy(&done.stdout).into_owned();
+            text.split_whitespace().map(str::to_owned).collect()
+        })
+        .unwrap_or_default()
+}

@@ -1,0 +1,55 @@
+//! Exit codes.
+
+use std::process::ExitCode;
+
+/// What the exit code says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// Done, and what was checked holds.
+    Done = 0,
+    /// A check did not hold: results differ, or a budget cannot be met.
+    DoesNotHold = 1,
+    /// Bad usage or bad input.
+    BadInput = 2,
+    /// taper itself failed.
+    Failed = 3,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// An error of the user's input that no crate has a type for.
+#[derive(Debug)]
+pub struct BadInput(pub String);
+
+impl std::fmt::Display for BadInput {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for BadInput {}
+
+/// A [`BadInput`] as the error of a command.
+pub fn bad_input(message: impl Into<String>) -> anyhow::Error {
+    anyhow::Error::new(BadInput(message.into()))
+}
+
+/// The exit code for an error: whose fault it is. What nobody claimed is taper's.
+pub fn of(error: &anyhow::Error) -> Exit {
+    let input = error.chain().any(|cause| {
+        cause.is::<BadInput>()
+            || cause.is::<environment::Error>()
+            || cause.is::<profile::Error>()
+            || cause.is::<plan::Error>()
+            || matches!(
+                cause.downcast_ref::<package::Error>(),
+                Some(package::Error::Exists(_) | package::Error::Read { .. })
+            )
+            || matches!(cause.downcast_ref::<verify::Error>(), Some(verify::Error::NoCommand))
+    });
+    if input { Exit::BadInput } else { Exit::Failed }
+}

@@ -1,0 +1,20 @@
+//! `taper inspect`.
+
+use crate::args::{Global, Inspect};
+use crate::exit::Exit;
+use crate::talk::Talk;
+use anyhow::Result;
+use environment::{Environment, Interpreter};
+
+/// Runs the command.
+pub fn run(_: &Inspect, global: &Global, talk: &Talk) -> Result<Exit> {
+    let interpreter = Interpreter::find(global.python.as_deref())?;
+    let environment = talk.phase("scan", || Environment::scan(interpreter))?;
+    let inspection = talk.phase("inspect", || inspect::inspect(&environment))?;
+    if global.json {
+        println!("{}", serde_json::to_string_pretty(&inspection)?);
+    } else {
+        print!("{}", inspect::render(&inspection));
+    }
+    Ok(Exit::Done)
+}

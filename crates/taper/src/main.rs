@@ -1,0 +1,43 @@
+//! `taper` makes the PyTorch that an application deploys small.
+
+mod args;
+mod capability;
+mod exit;
+mod inspect_command;
+mod interrupt;
+mod pack;
+mod talk;
+mod trace;
+mod verify_command;
+mod view;
+mod write;
+
+use args::{Arguments, Command};
+use clap::Parser;
+use exit::Exit;
+
+fn main() -> std::process::ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version are not errors; everything else is bad usage.
+            let exit = if error.use_stderr() { Exit::BadInput } else { Exit::Done };
+            let _ = error.print();
+            return exit.into();
+        }
+    };
+    let talk = talk::Talk::new(&arguments.global);
+    let result = match arguments.command {
+        Command::Inspect(command) => inspect_command::run(&command, &arguments.global, &talk),
+        Command::Trace(command) => trace::run(&command, &arguments.global, &talk),
+        Command::Pack(command) => pack::run(&command, &arguments.global, &talk),
+        Command::Verify(command) => verify_command::run(&command, &arguments.global, &talk),
+    };
+    match result {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            talk.error(&error);
+            exit::of(&error).into()
+        }
+    }
+}

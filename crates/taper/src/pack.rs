@@ -1,0 +1,167 @@
+//! `taper pack`: the driver of the phases.
+
+use crate::args::{Global, Pack};
+use crate::exit::{Exit, bad_input};
+use crate::talk::{Talk, megabytes};
+use crate::trace::{self, Identities, trace};
+use crate::{interrupt, verify_command, view, write};
+use anyhow::{Context, Result};
+use environment::{Environment, Interpreter};
+use package::{Bytes, FORMAT, Files, MANIFEST, Manifest, Stage};
+use plan::{Action, Choice, Options, Plan};
+use profile::Profile;
+
+/// Runs the command.
+pub fn run(command: &Pack, global: &Global, talk: &Talk) -> Result<Exit> {
+    let interpreter = Interpreter::find(global.python.as_deref())?;
+    let mut profiles = Vec::new();
+    for path in &command.profile {
+        profiles.push(Profile::read(path)?);
+    }
+    // A name that is taken is said before minutes of tracing, not after.
+    let stage = if command.dry_run { None } else { Some(Stage::new(&command.to)?) };
+    let _cleaning = stage.as_ref().map(|stage| interrupt::remove_on_signal(stage.path()));
+
+    let environment = talk.phase("scan", || Environment::scan(interpreter))?;
+    environment.torch()?;
+    if let Some(problem) = environment.problems.first() {
+        return Err(bad_input(problem.to_string()));
+    }
+    let view = talk.phase("view", || view::for_cpu(&environment))?;
+    let target = command.target.target.name();
+    let workload = if command.command.is_empty() {
+        trace::default_workload(&environment.interpreter)
+    } else {
+        command.command.clone()
+    };
+    let profile = if profiles.is_empty() {
+        trace(&environment, &view, &workload, target, command.target.cpu, talk)?
+    } else {
+        talk.phase("profile", || fitting(&environment, &profiles, target))?
+    };
+    let options = Options { keep: Choice::new(&command.keep), drop: Choice::new(&command.drop) };
+    let plan = talk.phase("plan", || plan::plan(&environment, &profile, &view.gpu, &options))?;
+    let Some(stage) = stage else {
+        tell_plan(&plan, global, talk)?;
+        return Ok(Exit::Done);
+    };
+
+    let outcome = talk.phase("write", || write::write(&environment, &view, &plan, &stage))?;
+    let original: u64 = plan.files.iter().map(|file| file.size).sum();
+    let others: u64 = outcome.written.iter().map(|file| file.size).sum();
+    let mut manifest = Manifest {
+        format: FORMAT,
+        taper: env!("CARGO_PKG_VERSION").into(),
+        python: environment.interpreter.version.clone(),
+        torch: environment.torch()?.version.clone(),
+        target: target.into(),
+        cpu: command.target.cpu.name().into(),
+        capabilities: profile.capabilities().into_iter().map(str::to_owned).collect(),
+        cold: "drop".into(),
+        bytes: Bytes {
+            original,
+            hot: outcome.hot,
+            out: original.saturating_sub(outcome.hot),
+            ..Bytes::default()
+        },
+        files: Files {
+            original: plan.files.len() as u64,
+            package: outcome.written.len() as u64 + 1,
+        },
+        verified: None,
+        reasons: outcome.reasons,
+        whole: plan.whole.clone(),
+    };
+    describe(&stage, &mut manifest, others)?;
+    if let Some(budget) = command.budget
+        && manifest.bytes.package > budget
+    {
+        talk.warn(&format!(
+            "the package would have {}, over the budget of {}; nothing was written",
+            megabytes(manifest.bytes.package),
+            megabytes(budget)
+        ));
+        return Ok(Exit::DoesNotHold);
+    }
+    let mut verdict = None;
+    if !command.no_verify && (profiles.is_empty() || !command.command.is_empty()) {
+        let found = talk.phase("verify", || {
+            verify::verify(&environment.interpreter, stage.path(), &workload)
+        })?;
+        verify_command::tell(&found, talk);
+        manifest.verified = Some(found.holds);
+        describe(&stage, &mut manifest, others)?;
+        verdict = Some(found);
+    }
+    let out = stage.finish()?;
+    for (path, why) in &plan.whole {
+        talk.say(&format!("kept whole: {path}: {why}"));
+    }
+    if global.json {
+        let document = serde_json::json!({
+            "package": out,
+            "manifest": manifest,
+            "verdict": verdict,
+            "seconds": talk.seconds(),
+        });
+        println!("{document:#}");
+    } else {
+        talk.say(&format!(
+            "{}: {} in {} files, from {} in {} files",
+            command.to.display(),
+            megabytes(manifest.bytes.package),
+            manifest.files.package,
+            megabytes(manifest.bytes.original),
+            manifest.files.original
+        ));
+    }
+    let holds = verdict.is_none_or(|verdict| verdict.holds);
+    Ok(if holds { Exit::Done } else { Exit::DoesNotHold })
+}
+
+/// One profile from several, checked against the environment and the target.
+fn fitting(environment: &Environment, profiles: &[Profile], target: &str) -> Result<Profile> {
+    let interpreter = &environment.interpreter;
+    let mut all = Profile::new(&interpreter.version, &environment.torch()?.version, target);
+    for profile in profiles {
+        all.merge(profile)?;
+    }
+    let mut identities = Identities::new(environment);
+    all.check_fits(|name| identities.content(name))?;
+    Ok(all)
+}
+
+/// Writes the description into the stage.
+fn describe(stage: &Stage, manifest: &mut Manifest, others: u64) -> Result<()> {
+    let text = manifest.to_bytes(others);
+    let path = stage.path().join(MANIFEST);
+    std::fs::write(&path, text).with_context(|| format!("cannot write {MANIFEST}"))
+}
+
+/// Shows what would be done.
+fn tell_plan(plan: &Plan, global: &Global, talk: &Talk) -> Result<()> {
+    if global.json {
+        println!("{}", serde_json::to_string_pretty(plan)?);
+        return Ok(());
+    }
+    let mut sums = std::collections::BTreeMap::new();
+    for file in &plan.files {
+        let kept = match &file.action {
+            Action::Leave => 0,
+            Action::Shrink(pages) => file.size.saturating_sub(pages.absent_bytes()),
+            Action::StandIn { keep } => keep.len() * elf::PAGE,
+            Action::Copy | Action::Module | Action::Record => file.size,
+        };
+        let sum: &mut (u64, u64, u64) = sums.entry(file.reason).or_default();
+        *sum = (sum.0 + 1, sum.1 + file.size, sum.2 + kept);
+    }
+    for (reason, (files, original, kept)) in sums {
+        talk.say(&format!(
+            "{files:>7} files {:>10} of {:>10}  {}",
+            megabytes(kept),
+            megabytes(original),
+            reason.text()
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,146 @@
+//! The environment as the target sees it, while a workload is traced.
+//!
+//! Nothing is changed on disk: the tracer gives the workload other files where it
+//! opens a GPU library that kept libraries need, and hides the rest of the GPU side.
+
+use anyhow::{Context, Result};
+use elf::{Library, PAGE, PageSet};
+use environment::{Environment, Kind};
+use plan::{GpuSide, MappedFile};
+use rayon::prelude::*;
+use standin::{Request, Wanted};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::PathBuf;
+use tracer::{Patch, Redirect};
+
+/// What a stand-in's functions say besides their own name.
+pub const NOT_HERE: &str = "is not in this package: it was made with --target cpu";
+
+/// A target's view of an environment.
+pub struct View {
+    /// What belongs to the GPU side.
+    pub gpu: GpuSide,
+    /// What kept libraries bind to, for each GPU library that they need.
+    pub wanted: BTreeMap<String, Wanted>,
+    /// What opens see instead, by absolute path.
+    pub redirects: BTreeMap<PathBuf, Redirect>,
+    /// Holds the stand-ins that `redirects` lead to.
+    _folder: tempfile::TempDir,
+}
+
+/// Divides `environment` and writes a stand-in for each GPU library that is needed,
+/// with all of its code that is not GPU code: the trace shows which of it runs
+/// although nothing has initialised the GPU side.
+pub fn for_cpu(environment: &Environment) -> Result<View> {
+    let gpu = GpuSide::find(environment)?;
+    let wanted = wanted(environment, &gpu)?;
+    let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
+    let mut redirects: BTreeMap<PathBuf, Redirect> = gpu
+        .hidden(environment)
+        .into_iter()
+        .flat_map(|path| environment.locate(&path))
+        .map(|path| (path, Redirect::Hide))
+        .collect();
+    let probes: Vec<(PathBuf, PathBuf)> = gpu
+        .stood_for()
+        .collect::<Vec<_>>()
+        .into_par_iter()
+        .map(|(path, library)| {
+            let probe = folder.path().join(path.replace('/', "+"));
+            let bytes = MappedFile::open(&library.source)?;
+            let library_read = Library::parse(&bytes).with_context(|| path.clone())?;
+            let symbols = wanted.get(path).cloned().unwrap_or_default();
+            let keep = if symbols.is_empty() { PageSet::new() } else { host_pages(&library_read) };
+            let made = standin::standin(&Request {
+                library: &library_read,
+                wanted: &symbols,
+                keep: &keep,
+                message: NOT_HERE,
+            })
+            .with_context(|| format!("cannot make a stand-in for {path}"))?;
+            let file = File::create(&probe).with_context(|| probe.display().to_string())?;
+            let mut file = BufWriter::with_capacity(1 << 20, file);
+            made.write_to(&bytes, &mut file).and_then(|()| file.flush()).with_context(|| {
+                format!("cannot write {}; free space in the temporary folder", probe.display())
+            })?;
+            Ok((library.source.clone(), probe))
+        })
+        .collect::<Result<_>>()?;
+    redirects.extend(probes.into_iter().map(|(path, probe)| (path, Redirect::To(probe))));
+    Ok(View { gpu, wanted, redirects, _folder: folder })
+}
+
+/// For each GPU library that kept ones need, the symbols that they bind to.
+fn wanted(environment: &Environment, gpu: &GpuSide) -> Result<BTreeMap<String, Wanted>> {
+    let kept: Vec<(String, MappedFile)> = environment
+        .files
+        .iter()
+        .filter(|file| file.in_scope && file.kind == Kind::SharedLibrary)
+        .filter(|file| !gpu.contains(&file.path))
+        .map(|file| Ok((file.path.clone(), MappedFile::open(&environment.source(file))?)))
+        .collect::<Result<_, plan::Error>>()?;
+    let dropped: Vec<(String, MappedFile)> = gpu
+        .stood_for()
+        .map(|(path, library)| Ok((path.clone(), MappedFile::open(&library.source)?)))
+        .collect::<Result<_, plan::Error>>()?;
+    let kept = parse(&kept);
+    let dropped = parse(&dropped);
+    let kept: Vec<(&str, &Library<'_>)> = kept.iter().map(|(name, library)| (*name, library)).collect();
+    let dropped: Vec<(&str, &Library<'_>)> =
+        dropped.iter().map(|(name, library)| (*name, library)).collect();
+    Ok(standin::wanted(&kept, &dropped)?)
+}
+
+fn parse(files: &[(String, MappedFile)]) -> Vec<(&str, Library<'_>)> {
+    files
+        .iter()
+        .filter_map(|(path, bytes)| Some((path.as_str(), Library::parse(bytes).ok()?)))
+        .collect()
+}
+
+/// Every page of `library` with bytes in the file, except those that GPU code fills.
+fn host_pages(library: &Library<'_>) -> PageSet {
+    let mut pages = PageSet::new();
+    for load in library.loads() {
+        pages.insert_addresses(load.file_addresses());
+    }
+    let mut gpu = PageSet::new();
+    for container in fatbin::containers(library.data()) {
+        let range = container.range();
+        for load in library.loads() {
+            let file = load.offset.0..load.offset.0 + load.file_size;
+            if file.contains(&range.start) && range.end <= file.end {
+                let start = load.address + (range.start - file.start);
+                let end = start + (range.end - range.start);
+                // Only pages that lie wholly in the container.
+                (start.div_ceil(PAGE)..end / PAGE).for_each(|page| {
+                    gpu.insert(page);
+                });
+            }
+        }
+    }
+    pages.iter().filter(|page| !gpu.contains(*page)).collect()
+}
+
+/// What makes MKL take this processor's vendor for the other one. MKL picks kernels
+/// by vendor and then by instruction set; `mkl_serv_intel_cpu_true` is its check.
+pub fn other_vendor(environment: &Environment) -> Result<BTreeMap<PathBuf, Vec<Patch>>> {
+    const CHECK: &str = "mkl_serv_intel_cpu_true";
+    let vendor = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let is_intel = vendor.contains("GenuineIntel");
+    let mut patches = BTreeMap::new();
+    for file in environment.files.iter().filter(|file| {
+        file.in_scope && file.kind == Kind::SharedLibrary && file.size > 1 << 20
+    }) {
+        let source = environment.source(file);
+        let bytes = MappedFile::open(&source)?;
+        let Ok(library) = Library::parse(&bytes) else { continue };
+        let Some(address) = library.local_symbol(CHECK) else { continue };
+        // mov eax, 0 or 1; ret
+        let code = vec![0xb8, u8::from(!is_intel), 0, 0, 0, 0xc3];
+        patches.insert(source, vec![Patch { address, bytes: code }]);
+    }
+    Ok(patches)
+}
