@@ -1,0 +1,169 @@
+//! The seccomp filter that decides which system calls stop.
+//!
+//! Classic BPF over `struct seccomp_data` (linux/seccomp.h): number at 0,
+//! architecture at 4, six arguments of eight bytes from 16.
+
+use libc::sock_filter;
+
+/// Where protected libraries are placed: its first address. Nothing else is
+/// mapped there: the kernel places mappings from the top of the address space,
+/// and programs at its bottom or near 0x5555_5555_4000.
+pub const WINDOW_START: u64 = 0x2000_0000_0000;
+/// One past the window's last address: 1 TiB.
+pub const WINDOW_END: u64 = 0x2100_0000_0000;
+
+/// The sixth argument of system calls that the tracer itself makes in a tracee:
+/// the filter lets them pass. Any value that no program uses there will do.
+pub const COOKIE: u64 = 0x7461_7065_7200_0000;
+
+const ARCHITECTURE: u32 = 0xc000_003e;
+const X32_BIT: u32 = 0x4000_0000;
+const MMAP: u32 = libc::SYS_mmap as u32;
+const NEWFSTATAT: u32 = libc::SYS_newfstatat as u32;
+
+const LOAD: u16 = 0x20;
+const JUMP_EQUAL: u16 = 0x15;
+const JUMP_AT_LEAST: u16 = 0x35;
+const JUMP_ANY_BIT: u16 = 0x45;
+const RETURN: u16 = 0x06;
+const ALLOW: u32 = 0x7fff_0000;
+const TRACE: u32 = 0x7ff0_0000;
+
+/// System calls that always stop: they name files, or hold pointers inside
+/// structures.
+const ALWAYS: [libc::c_long; 21] = [
+    libc::SYS_open,
+    libc::SYS_openat,
+    libc::SYS_openat2,
+    libc::SYS_creat,
+    libc::SYS_stat,
+    libc::SYS_lstat,
+    libc::SYS_statx,
+    libc::SYS_access,
+    libc::SYS_faccessat,
+    libc::SYS_faccessat2,
+    libc::SYS_readlink,
+    libc::SYS_readlinkat,
+    libc::SYS_execve,
+    libc::SYS_execveat,
+    libc::SYS_writev,
+    libc::SYS_pwritev,
+    libc::SYS_pwritev2,
+    libc::SYS_sendmsg,
+    libc::SYS_sendmmsg,
+    libc::SYS_vmsplice,
+    libc::SYS_process_vm_writev,
+];
+
+fn op(code: u16, k: u32, jt: u8, jf: u8) -> sock_filter {
+    sock_filter { code, jt, jf, k }
+}
+
+/// Offset of the low or high half of argument `index`.
+fn half(index: u32, high: bool) -> u32 {
+    16 + index * 8 + if high { 4 } else { 0 }
+}
+
+/// The filter's program. Other architectures and the x32 interface pass untouched.
+pub fn program() -> Vec<sock_filter> {
+    // Jumps to the end are written as distances once the length is known.
+    const TO_ALLOW: u8 = 254;
+    const TO_TRACE: u8 = 255;
+    let mut code = vec![
+        op(LOAD, 4, 0, 0),
+        op(JUMP_EQUAL, ARCHITECTURE, 0, TO_ALLOW),
+        op(LOAD, half(5, true), 0, 0),
+        op(JUMP_EQUAL, (COOKIE >> 32) as u32, 0, 2),
+        op(LOAD, half(5, false), 0, 0),
+        op(JUMP_EQUAL, COOKIE as u32, TO_ALLOW, 0),
+        op(LOAD, 0, 0, 0),
+        op(JUMP_AT_LEAST, X32_BIT, TO_ALLOW, 0),
+    ];
+    for number in ALWAYS {
+        code.push(op(JUMP_EQUAL, number as u32, TO_TRACE, 0));
+    }
+    // A file's mapping stops; anonymous memory (descriptor -1) does not.
+    code.push(op(JUMP_EQUAL, MMAP, 0, 2));
+    code.push(op(LOAD, half(4, false), 0, 0));
+    code.push(op(JUMP_EQUAL, u32::MAX, 0, TO_TRACE));
+    code.push(op(LOAD, 0, 0, 0));
+    // An fstat in disguise, with an empty path, names no file.
+    code.push(op(JUMP_EQUAL, NEWFSTATAT, 0, 2));
+    code.push(op(LOAD, half(3, false), 0, 0));
+    code.push(op(JUMP_ANY_BIT, libc::AT_EMPTY_PATH as u32, 0, TO_TRACE));
+    for index in 0..6 {
+        code.push(op(LOAD, half(index, true), 0, 0));
+        code.push(op(JUMP_AT_LEAST, (WINDOW_START >> 32) as u32, 0, 1));
+        code.push(op(JUMP_AT_LEAST, (WINDOW_END >> 32) as u32, 0, TO_TRACE));
+    }
+    code.push(op(RETURN, ALLOW, 0, 0));
+    code.push(op(RETURN, TRACE, 0, 0));
+    let length = code.len();
+    for (at, instruction) in code.iter_mut().enumerate() {
+        let allow = length.saturating_sub(3 + at) as u8;
+        let trace = length.saturating_sub(2 + at) as u8;
+        for jump in [&mut instruction.jt, &mut instruction.jf] {
+            match *jump {
+                TO_ALLOW => *jump = allow,
+                TO_TRACE => *jump = trace,
+                _ => {}
+            }
+        }
+    }
+    code
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Interprets the program for a system call.
+    fn stops(number: libc::c_long, args: [u64; 6]) -> bool {
+        let mut data = Vec::new();
+        data.extend((number as u32).to_le_bytes());
+        data.extend(ARCHITECTURE.to_le_bytes());
+        data.extend(0u64.to_le_bytes());
+        args.iter().for_each(|arg| data.extend(arg.to_le_bytes()));
+        let code = program();
+        let (mut at, mut value) = (0, 0u32);
+        loop {
+            let op = code[at];
+            at += 1;
+            let taken = match op.code {
+                LOAD => {
+                    let place = op.k as usize;
+                    value = u32::from_le_bytes(data[place..place + 4].try_into().unwrap());
+                    continue;
+                }
+                JUMP_EQUAL => value == op.k,
+                JUMP_AT_LEAST => value >= op.k,
+                JUMP_ANY_BIT => value & op.k != 0,
+                RETURN => return op.k == TRACE,
+                other => panic!("{other}"),
+            };
+            at += usize::from(if taken { op.jt } else { op.jf });
+        }
+    }
+
+    #[test]
+    fn window_arguments_stop_and_others_pass() {
+        let inside = WINDOW_START + 0x1234;
+        assert!(program().len() < 250);
+        for place in 0..6 {
+            let mut args = [1; 6];
+            args[place] = inside;
+            assert!(stops(libc::SYS_write, args), "argument {place}");
+            args[place] = WINDOW_END;
+            assert!(!stops(libc::SYS_write, args));
+            args[place] = WINDOW_START - 1;
+            assert!(!stops(libc::SYS_write, args));
+        }
+        assert!(stops(libc::SYS_openat, [0; 6]));
+        assert!(stops(libc::SYS_mmap, [0, 4096, 1, 2, 5, 0]));
+        assert!(!stops(libc::SYS_mmap, [0, 4096, 3, 0x22, u64::from(u32::MAX), 0]));
+        assert!(!stops(libc::SYS_newfstatat, [3, 1, 2, 0x1000, 0, 0]));
+        assert!(stops(libc::SYS_newfstatat, [3, 1, 2, 0, 0, 0]));
+        assert!(!stops(libc::SYS_mprotect, [inside, 4096, 1, 0, 0, COOKIE]));
+        assert!(stops(libc::SYS_mprotect, [inside, 4096, 1, 0, 0, 0]));
+    }
+}
