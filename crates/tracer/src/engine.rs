@@ -8,9 +8,11 @@ use crate::{Error, Observations, Options, Patch, Status, Workload};
 use elf::{PAGE, PageSet};
 use libc::{c_int, pid_t};
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -48,6 +50,8 @@ pub enum Pending {
     Stub { real: Box<Registers> },
     /// Pages were opened; then the real call again.
     Again { real: Box<Registers> },
+    /// A folder is listed from which names must go.
+    List { real: Box<Registers>, hidden: BTreeSet<OsString> },
 }
 
 /// A thread or process.
@@ -228,6 +232,13 @@ impl Engine {
         }
     }
 
+    /// Notes what to do when the system call that a task makes returns.
+    pub fn wait_for(&mut self, task: pid_t, pending: Pending) {
+        if let Some(task) = self.tasks.get_mut(&task) {
+            task.pending = Some(pending);
+        }
+    }
+
     /// Lets a task run on, to the return of its system call if something waits for it.
     pub fn go(&self, task: pid_t, signal: c_int) {
         let waits = self.tasks.get(&task).is_some_and(|task| task.pending.is_some());
@@ -370,6 +381,22 @@ impl Engine {
                 process::set_registers(task, &repeat(&real))?;
             }
             Pending::Again { real } => process::set_registers(task, &repeat(&real))?,
+            Pending::List { real, hidden } => {
+                let length = usize::try_from(registers.rax as i64).unwrap_or(0);
+                let mut entries = vec![0; length];
+                process::read_memory(task, real.rsi, &mut entries);
+                let left = without(&entries, &hidden);
+                if left.is_empty() && length > 0 {
+                    // Nothing left is not the end of the folder.
+                    process::set_registers(task, &repeat(&real))?;
+                    self.wait_for(task, Pending::List { real, hidden });
+                } else if left.len() < length {
+                    process::write_memory(task, real.rsi, &left);
+                    let mut registers = registers;
+                    registers.rax = left.len() as u64;
+                    process::set_registers(task, &registers)?;
+                }
+            }
         }
         self.go(task, 0);
         Ok(())
@@ -396,6 +423,24 @@ impl Engine {
         }
         Ok(())
     }
+}
+
+/// A list of `struct linux_dirent64` without some names: 8 bytes inode, 8 bytes
+/// offset, 2 bytes record length, 1 byte type, the name (getdents64(2)).
+fn without(entries: &[u8], hidden: &BTreeSet<OsString>) -> Vec<u8> {
+    let mut left = Vec::with_capacity(entries.len());
+    let mut rest = entries;
+    while let Some(length) =
+        rest.get(16..18).map(|two| usize::from(two[0]) | usize::from(two[1]) << 8)
+        && let Some((entry, after)) = rest.split_at_checked(length.max(19))
+    {
+        let name = entry[19..].split(|byte| *byte == 0).next().unwrap_or_default();
+        if !hidden.contains(OsStr::from_bytes(name)) {
+            left.extend_from_slice(entry);
+        }
+        rest = after;
+    }
+    left
 }
 
 /// The registers that make a task enter a system call once more.

@@ -4,6 +4,7 @@ use crate::process::read_memory;
 use crate::{Options, Redirect};
 use libc::pid_t;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ffi::OsString;
 use std::fs;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
@@ -86,6 +87,22 @@ impl Files {
         };
         set.insert(path);
         None
+    }
+
+    /// The names that a task must not see in the folder that a descriptor lists.
+    pub fn hidden_in(&self, task: pid_t, descriptor: u64) -> Option<BTreeSet<OsString>> {
+        if self.redirects.is_empty() {
+            return None;
+        }
+        let folder = fs::read_link(format!("/proc/{task}/fd/{}", descriptor as i32)).ok()?;
+        let names: BTreeSet<OsString> = self
+            .redirects
+            .range(folder.clone()..)
+            .take_while(|(path, _)| path.starts_with(&folder))
+            .filter(|(path, to)| **to == Redirect::Hide && path.parent() == Some(&folder))
+            .filter_map(|(path, _)| path.file_name().map(ToOwned::to_owned))
+            .collect();
+        (!names.is_empty()).then_some(names)
     }
 
     /// Whether a path lies below a root.

@@ -107,7 +107,8 @@ pub struct Observations {
     pub opened: BTreeSet<PathBuf>,
     /// Folders that were opened.
     pub listed: BTreeSet<PathBuf>,
-    /// Files below the roots that were asked about without being opened.
+    /// Files below the roots that `access` or `readlink` asked about, and nothing
+    /// opened. `stat` is not among them: it is too frequent to stop for.
     pub probed: BTreeSet<PathBuf>,
     /// Programs that were started.
     pub executed: BTreeSet<PathBuf>,

@@ -63,12 +63,13 @@ impl Engine {
             libc::SYS_stat | libc::SYS_lstat | libc::SYS_access | libc::SYS_readlink => {
                 self.path(task, registers, at_folder, first, Use::Probe, 0)?;
             }
-            libc::SYS_newfstatat
-            | libc::SYS_statx
-            | libc::SYS_faccessat
-            | libc::SYS_faccessat2
-            | libc::SYS_readlinkat => {
+            libc::SYS_faccessat | libc::SYS_faccessat2 | libc::SYS_readlinkat => {
                 self.path(task, registers, first, second, Use::Probe, 1)?;
+            }
+            libc::SYS_getdents64 => {
+                if let Some(hidden) = self.files.hidden_in(task, first) {
+                    self.wait_for(task, Pending::List { real: Box::new(registers), hidden });
+                }
             }
             libc::SYS_mmap => self.map(task, registers)?,
             libc::SYS_mprotect if self.options.pages && in_window(first) => {
@@ -217,12 +218,6 @@ impl Engine {
         process::set_registers(task, &registers)?;
         self.wait_for(task, Pending::Map { library, length, protection, first, wanted });
         Ok(())
-    }
-
-    fn wait_for(&mut self, task: pid_t, pending: Pending) {
-        if let Some(task) = self.tasks.get_mut(&task) {
-            task.pending = Some(pending);
-        }
     }
 
     /// The number of the library with this path, whose bytes are in the file `own`.

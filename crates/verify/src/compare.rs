@@ -80,7 +80,7 @@ pub(crate) fn run(
     workload.stdout = Output::File(File::create(&stdout).map_err(Error::file(&stdout))?);
     workload.env.insert(OUTPUT_VARIABLE.into(), folder.clone().into());
     let options =
-        Options { roots: roots.to_vec(), pages: false, redirects: BTreeMap::new() };
+        Options { roots: roots.to_vec(), ..Options::default() };
     let observations = tracer::run(workload, &options)?;
     Ok(Outcome { observations, stdout, folder })
 }

@@ -1,0 +1,252 @@
+//! Where everything goes in the smaller file.
+
+use crate::runs::{join, of_segment};
+use crate::{Error, Limits, Shrunk};
+use elf::{FileOffset, Library, PAGE, PageSet, ProgramHeader, flags, segment};
+use std::io::{self, Write};
+use std::ops::Range;
+
+/// Bytes of a 64-bit ELF header.
+const HEADER: u64 = 64;
+
+/// A piece of the smaller file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Extent {
+    /// Bytes of the original file.
+    Original(Range<u64>),
+    /// Bytes that are new.
+    New(Vec<u8>),
+    /// So many zeros, to reach an offset congruent with an address.
+    Padding(u64),
+}
+
+impl Extent {
+    fn size(&self) -> u64 {
+        match self {
+            Self::Original(range) => range.end - range.start,
+            Self::New(bytes) => bytes.len() as u64,
+            Self::Padding(count) => *count,
+        }
+    }
+}
+
+/// A smaller file, described by what is in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Smaller {
+    extents: Vec<Extent>,
+    mappings: usize,
+}
+
+impl Smaller {
+    /// Its size in bytes.
+    pub fn size(&self) -> u64 {
+        self.extents.iter().map(Extent::size).sum()
+    }
+
+    /// The number of loadable segments.
+    pub fn mappings(&self) -> usize {
+        self.mappings
+    }
+
+    /// Its pieces, in file order.
+    pub fn extents(&self) -> &[Extent] {
+        &self.extents
+    }
+
+    /// Writes it, given the bytes of the original.
+    pub fn write_to(&self, original: &[u8], sink: &mut dyn Write) -> io::Result<()> {
+        const ZEROS: [u8; PAGE as usize] = [0; PAGE as usize];
+        for extent in &self.extents {
+            match extent {
+                Extent::Original(range) => {
+                    let bytes = original
+                        .get(range.start as usize..range.end as usize)
+                        .ok_or(io::ErrorKind::UnexpectedEof)?;
+                    sink.write_all(bytes)?;
+                }
+                Extent::New(bytes) => sink.write_all(bytes)?,
+                Extent::Padding(count) => sink.write_all(&ZEROS[..*count as usize])?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A range of addresses that is in the file, and from where.
+struct Part {
+    addresses: Range<u64>,
+    from: u64,
+    offset: u64,
+}
+
+/// Lays out `library` with those pages of its read-only segments that are in `keep`
+/// or that the loader reads. Writable segments stay whole.
+pub fn shrink(library: &Library<'_>, keep: &PageSet, limits: &Limits) -> Result<Shrunk, Error> {
+    let mut kept = library.loader_pages()?;
+    kept.union(keep);
+    let loads: Vec<&ProgramHeader> = library.loads().collect();
+    if loads[0].offset.0 != 0 || loads[0].file_size < HEADER {
+        return Err(elf::Error::Unsupported("a library whose header is not mapped").into());
+    }
+    let mut ranges = Vec::with_capacity(loads.len());
+    for load in &loads {
+        if load.is_writable() {
+            ranges.push(vec![load.file_addresses()]);
+        } else if load.memory_size > load.file_size {
+            let what = "a library with zero-filled read-only memory";
+            return Err(elf::Error::Unsupported(what).into());
+        } else {
+            ranges.push(of_segment(load, &kept));
+        }
+    }
+    // One mapping is for the program headers themselves.
+    join(&mut ranges, limits.mappings.saturating_sub(1).max(loads.len()));
+
+    let mut headers = Vec::new();
+    let mut parts: Vec<Part> = Vec::new();
+    let mut cursor = 0;
+    let mut last_load = 0;
+    let mut segments = loads.iter().zip(&ranges);
+    for header in library.headers() {
+        if header.kind != segment::LOAD {
+            headers.push(*header);
+            continue;
+        }
+        let Some((load, ranges)) = segments.next() else { break };
+        for range in ranges {
+            let offset = congruent(cursor, range.start);
+            let size = range.end - range.start;
+            let rest = load.memory_size - load.file_size;
+            headers.push(ProgramHeader {
+                kind: segment::LOAD,
+                flags: load.flags,
+                offset: FileOffset(offset),
+                address: range.start,
+                physical: range.start,
+                file_size: size,
+                // Only a whole writable segment has a zero-filled rest.
+                memory_size: size + rest,
+                align: PAGE,
+            });
+            let from = load.offset.0 + (range.start - load.address);
+            parts.push(Part { addresses: range.clone(), from, offset });
+            last_load = headers.len();
+            cursor = offset + size;
+        }
+    }
+
+    // The table lies in a read-only segment of its own, past everything: where it
+    // shared a page with zero-filled memory, the loader would take zeros for it.
+    let end = loads.last().map_or(0, |load| load.addresses().end);
+    let table_address = end.next_multiple_of(PAGE);
+    let table_offset = congruent(cursor, table_address);
+    headers.retain(|header| reachable(header, &parts));
+    let last_load = headers
+        .iter()
+        .rposition(|header| header.kind == segment::LOAD)
+        .map_or(last_load, |at| at + 1);
+    let table_size = (headers.len() as u64 + 1) * ProgramHeader::SIZE;
+    let table = ProgramHeader {
+        kind: segment::LOAD,
+        flags: flags::READ,
+        offset: FileOffset(table_offset),
+        address: table_address,
+        physical: table_address,
+        file_size: table_size,
+        memory_size: table_size,
+        align: PAGE,
+    };
+    headers.insert(last_load, table);
+    for header in headers.iter_mut().filter(|header| header.kind != segment::LOAD) {
+        if header.kind == segment::PHDR {
+            let align = header.align;
+            *header = ProgramHeader { kind: segment::PHDR, align, ..table };
+        } else if let Some(part) = part_of(header, &parts) {
+            header.offset = FileOffset(part.offset + (header.address - part.addresses.start));
+        } else {
+            // It has no bytes in the file: thread-local zeros, or the stack's rights.
+            header.offset = FileOffset(0);
+        }
+    }
+    if headers.len() >= usize::from(u16::MAX) {
+        return Err(elf::Error::Unsupported("a library with too many runs of pages").into());
+    }
+
+    let size = table_offset + table_size;
+    if size + PAGE > library.data().len() as u64 {
+        return Ok(Shrunk::Whole);
+    }
+    let extents = extents(library, &parts, &headers, table_offset)?;
+    let mappings = headers.iter().filter(|header| header.kind == segment::LOAD).count();
+    let smaller = Smaller { extents, mappings };
+    if smaller.size() != size {
+        return Err(Error::Differs { what: "the size", at: smaller.size() });
+    }
+    Ok(Shrunk::Smaller(smaller))
+}
+
+/// The next offset from `cursor` on that is congruent with `address` modulo a page.
+fn congruent(cursor: u64, address: u64) -> u64 {
+    cursor + (address.wrapping_sub(cursor)) % PAGE
+}
+
+fn part_of<'a>(header: &ProgramHeader, parts: &'a [Part]) -> Option<&'a Part> {
+    let wanted = header.file_addresses();
+    parts
+        .iter()
+        .find(|part| part.addresses.start <= wanted.start && wanted.end <= part.addresses.end)
+}
+
+/// Whether what a header speaks of is in the file. The unwinder's table is not
+/// where no function is kept: then nothing looks for it.
+fn reachable(header: &ProgramHeader, parts: &[Part]) -> bool {
+    match header.kind {
+        segment::LOAD | segment::PHDR | segment::GNU_STACK => true,
+        _ if header.file_size == 0 => true,
+        _ => part_of(header, parts).is_some(),
+    }
+}
+
+fn extents(
+    library: &Library<'_>,
+    parts: &[Part],
+    headers: &[ProgramHeader],
+    table_offset: u64,
+) -> Result<Vec<Extent>, Error> {
+    let mut extents = Vec::with_capacity(parts.len() + 3);
+    let mut cursor = 0;
+    let pad = |extents: &mut Vec<Extent>, cursor: &mut u64, offset: u64| {
+        if offset > *cursor {
+            extents.push(Extent::Padding(offset - *cursor));
+            *cursor = offset;
+        }
+    };
+    for (number, part) in parts.iter().enumerate() {
+        pad(&mut extents, &mut cursor, part.offset);
+        let size = part.addresses.end - part.addresses.start;
+        let mut from = part.from;
+        if number == 0 {
+            if part.offset != 0 || from != 0 || size < HEADER {
+                return Err(elf::Error::Unsupported("a library whose header is not first").into());
+            }
+            extents.push(Extent::New(file_header(library, headers.len(), table_offset)));
+            from = HEADER;
+        }
+        extents.push(Extent::Original(from..part.from + size));
+        cursor = part.offset + size;
+    }
+    pad(&mut extents, &mut cursor, table_offset);
+    extents.push(Extent::New(headers.iter().flat_map(ProgramHeader::to_bytes).collect()));
+    Ok(extents)
+}
+
+/// The file header: program headers at their new place, no sections (gABI figure 4-3).
+fn file_header(library: &Library<'_>, count: usize, table_offset: u64) -> Vec<u8> {
+    let mut header = library.data()[..HEADER as usize].to_vec();
+    header[32..40].copy_from_slice(&table_offset.to_le_bytes());
+    header[40..48].fill(0);
+    header[56..58].copy_from_slice(&(count as u16).to_le_bytes());
+    // Number of sections, and the one with their names.
+    header[60..64].fill(0);
+    header
+}

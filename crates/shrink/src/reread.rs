@@ -1,0 +1,202 @@
+//! The second reader: it reads what was written with other code, and compares.
+
+use crate::Error;
+use elf::{PAGE, PageSet};
+use object::LittleEndian as LE;
+use object::elf::{FileHeader64, PT_GNU_STACK, PT_LOAD, PT_PHDR, ProgramHeader64};
+use object::read::elf::{FileHeader, ProgramHeader};
+use std::ops::Range;
+
+type Segment = ProgramHeader64<LE>;
+
+/// What the second reader saw.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Checked {
+    /// Pages of read-only segments that are in the file.
+    pub pages: u64,
+    /// Loadable segments.
+    pub mappings: usize,
+}
+
+struct Image<'a> {
+    data: &'a [u8],
+    header: &'a FileHeader64<LE>,
+    segments: &'a [Segment],
+}
+
+impl<'a> Image<'a> {
+    fn read(data: &'a [u8]) -> Result<Self, Error> {
+        let fail = |error: object::Error| Error::Unreadable(error.to_string());
+        let header = FileHeader64::<LE>::parse(data).map_err(fail)?;
+        let segments = header.program_headers(LE, data).map_err(fail)?;
+        Ok(Self { data, header, segments })
+    }
+
+    fn loads(&self) -> impl Iterator<Item = &'a Segment> + use<'a> {
+        self.segments.iter().filter(|segment| segment.p_type(LE) == PT_LOAD)
+    }
+
+    /// The bytes at an address range, from the one segment that holds it.
+    fn at(&self, range: Range<u64>) -> Option<&'a [u8]> {
+        let segment = self.loads().find(|segment| {
+            let start = segment.p_vaddr(LE);
+            start <= range.start && range.end <= start + segment.p_filesz(LE)
+        })?;
+        let bytes = segment.data(LE, self.data).ok()?;
+        let start = (range.start - segment.p_vaddr(LE)) as usize;
+        bytes.get(start..start + (range.end - range.start) as usize)
+    }
+
+    fn dynamic(&self) -> Result<Vec<(u64, u64)>, Error> {
+        for segment in self.segments {
+            let found = segment.dynamic(LE, self.data);
+            let found = found.map_err(|error| Error::Unreadable(error.to_string()))?;
+            if let Some(entries) = found {
+                let pair = |entry: &object::elf::Dyn64<LE>| {
+                    (entry.d_tag.get(LE).0 as u64, entry.d_val.get(LE))
+                };
+                return Ok(entries.iter().map(pair).take_while(|(tag, _)| *tag != 0).collect());
+            }
+        }
+        Ok(Vec::new())
+    }
+}
+
+fn writable(segment: &Segment) -> bool {
+    segment.p_flags(LE).0 & object::elf::PF_W.0 != 0
+}
+
+/// Checks that the bytes `written` are the library `original` without some pages
+/// that are not in `keep`.
+///
+/// # Errors
+/// [`Error::Differs`] with the first thing that is not as it was:
+/// a kept page that is missing or has other bytes, a writable segment, the dynamic
+/// section, a table that it names, the thread-local, RELRO or unwind header.
+pub fn check(original: &[u8], written: &[u8], keep: &PageSet) -> Result<Checked, Error> {
+    let differs = |what, at| Err(Error::Differs { what, at });
+    let (old, new) = (Image::read(original)?, Image::read(written)?);
+    let table = new.header.e_phoff.get(LE);
+
+    let mut last_end = 0;
+    for segment in new.loads() {
+        let (start, offset) = (segment.p_vaddr(LE), segment.p_offset(LE));
+        if start < last_end || offset % PAGE != start % PAGE {
+            return differs("the order or alignment of a segment", start);
+        }
+        last_end = start + segment.p_memsz(LE);
+        let Ok(bytes) = segment.data(LE, written) else {
+            return differs("the extent of a segment", start);
+        };
+        if offset == table {
+            if writable(segment) {
+                return differs("the place of the program headers", start);
+            }
+            continue;
+        }
+        let Some(before) = old.at(start..start + bytes.len() as u64) else {
+            return differs("a segment that the original does not have", start);
+        };
+        // The file header has new places for the tables.
+        let skip = if offset == 0 { 64 } else { 0 };
+        if let Some(place) = (skip..bytes.len()).find(|place| bytes[*place] != before[*place]) {
+            return differs("a byte", start + place as u64);
+        }
+    }
+    if !new.loads().any(|segment| {
+        let start = segment.p_offset(LE);
+        !writable(segment) && (start..start + segment.p_filesz(LE)).contains(&table)
+    }) {
+        return differs("the program headers, which no read-only segment holds", table);
+    }
+
+    let mut pages = 0;
+    for segment in old.loads() {
+        let (start, size) = (segment.p_vaddr(LE), segment.p_filesz(LE));
+        if writable(segment) {
+            let same = new.loads().find(|other| other.p_vaddr(LE) == start).is_some_and(|other| {
+                other.p_filesz(LE) == size
+                    && other.p_memsz(LE) == segment.p_memsz(LE)
+                    && other.p_flags(LE) == segment.p_flags(LE)
+            });
+            if !same {
+                return differs("a writable segment", start);
+            }
+            continue;
+        }
+        for page in start / PAGE..(start + size).div_ceil(PAGE) {
+            let range = (page * PAGE).max(start)..((page + 1) * PAGE).min(start + size);
+            let found = new.at(range.clone()).is_some();
+            pages += u64::from(found);
+            if keep.contains(page) && !found {
+                return differs("a kept page, which is missing", range.start);
+            }
+        }
+    }
+
+    if old.dynamic()? != new.dynamic()? {
+        return differs("the dynamic section", 0);
+    }
+    tables(&old, &new)?;
+    headers(&old, &new)?;
+    Ok(Checked { pages, mappings: new.loads().count() })
+}
+
+/// Every table that the dynamic section names with a size is there in full.
+fn tables(old: &Image<'_>, new: &Image<'_>) -> Result<(), Error> {
+    use object::elf::{
+        DT_FINI_ARRAY, DT_FINI_ARRAYSZ, DT_INIT_ARRAY, DT_INIT_ARRAYSZ, DT_JMPREL, DT_PLTRELSZ,
+        DT_RELA, DT_RELASZ, DT_STRSZ, DT_STRTAB, DynamicTag,
+    };
+    let entries = old.dynamic()?;
+    let value = |tag: DynamicTag| {
+        entries.iter().find(|(found, _)| *found == tag.0 as u64).map(|(_, value)| *value)
+    };
+    for (start, size) in [
+        (DT_STRTAB, DT_STRSZ),
+        (DT_RELA, DT_RELASZ),
+        (DT_JMPREL, DT_PLTRELSZ),
+        (DT_INIT_ARRAY, DT_INIT_ARRAYSZ),
+        (DT_FINI_ARRAY, DT_FINI_ARRAYSZ),
+    ] {
+        if let (Some(start), Some(size)) = (value(start), value(size))
+            && old.at(start..start + size) != new.at(start..start + size)
+        {
+            return Err(Error::Differs { what: "a table of the dynamic section", at: start });
+        }
+    }
+    Ok(())
+}
+
+/// Every header that is neither a loadable segment nor the table itself is as it
+/// was, and what it speaks of is there. The unwind table's may be absent with it.
+fn headers(old: &Image<'_>, new: &Image<'_>) -> Result<(), Error> {
+    let others = |image: &Image<'_>| -> Vec<(u32, u32, u64, u64, u64)> {
+        image
+            .segments
+            .iter()
+            .filter(|segment| !matches!(segment.p_type(LE), PT_LOAD | PT_PHDR))
+            .map(|segment| {
+                let kind = segment.p_type(LE).0;
+                let sizes = (segment.p_filesz(LE), segment.p_memsz(LE));
+                (kind, segment.p_flags(LE).0, segment.p_vaddr(LE), sizes.0, sizes.1)
+            })
+            .collect()
+    };
+    let after = others(new);
+    for header in others(old) {
+        let (kind, _, address, size, _) = header;
+        let there = after.contains(&header);
+        let optional = kind == object::elf::PT_GNU_EH_FRAME.0;
+        if !there && !optional {
+            return Err(Error::Differs { what: "a program header", at: address });
+        }
+        if there && kind != PT_GNU_STACK.0 && size > 0 {
+            let range = address..address + size;
+            if new.at(range.clone()).is_none() || new.at(range.clone()) != old.at(range) {
+                return Err(Error::Differs { what: "what a program header names", at: address });
+            }
+        }
+    }
+    Ok(())
+}
