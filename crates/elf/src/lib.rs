@@ -10,6 +10,7 @@
 
 mod bytes;
 mod dynamic;
+mod extents;
 mod library;
 mod pages;
 mod symbols;
@@ -17,6 +18,7 @@ mod symtab;
 mod unwind;
 
 pub use dynamic::{Dynamic, Relocation, tag};
+pub use extents::{Extent, Extents, congruent};
 pub use library::{FileOffset, Library, ProgramHeader, flags, machine, segment};
 pub use pages::{MAX_PAGE, PAGE, PageNumber, PageSet};
 pub use symbols::{Symbol, VersionNeed, Versions};

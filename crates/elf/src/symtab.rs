@@ -63,9 +63,8 @@ impl<'a> Library<'a> {
         if table == 0 || size < 64 {
             return None;
         }
-        let symbols = (0..count)
-            .filter_map(header)
-            .find(|header| u32_at(header, 4) == Some(SYMTAB))?;
+        let symbols =
+            (0..count).filter_map(header).find(|header| u32_at(header, 4) == Some(SYMTAB))?;
         let strings = header(u32_at(symbols, 40)?.into())?;
         Some((bytes(symbols)?, bytes(strings)?))
     }

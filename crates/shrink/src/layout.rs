@@ -2,45 +2,24 @@
 
 use crate::runs::{join, of_segment};
 use crate::{Error, Limits, Shrunk};
-use elf::{FileOffset, Library, PAGE, PageSet, ProgramHeader, flags, segment};
+use elf::{Extents, FileOffset, Library, PAGE, PageSet, ProgramHeader, congruent, flags, segment};
 use std::io::{self, Write};
 use std::ops::Range;
 
 /// Bytes of a 64-bit ELF header.
 const HEADER: u64 = 64;
 
-/// A piece of the smaller file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Extent {
-    /// Bytes of the original file.
-    Original(Range<u64>),
-    /// Bytes that are new.
-    New(Vec<u8>),
-    /// So many zeros, to reach an offset congruent with an address.
-    Padding(u64),
-}
-
-impl Extent {
-    fn size(&self) -> u64 {
-        match self {
-            Self::Original(range) => range.end - range.start,
-            Self::New(bytes) => bytes.len() as u64,
-            Self::Padding(count) => *count,
-        }
-    }
-}
-
-/// A smaller file, described by what is in it.
+/// A smaller file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Smaller {
-    extents: Vec<Extent>,
+    extents: Extents,
     mappings: usize,
 }
 
 impl Smaller {
     /// Its size in bytes.
     pub fn size(&self) -> u64 {
-        self.extents.iter().map(Extent::size).sum()
+        self.extents.size()
     }
 
     /// The number of loadable segments.
@@ -48,27 +27,9 @@ impl Smaller {
         self.mappings
     }
 
-    /// Its pieces, in file order.
-    pub fn extents(&self) -> &[Extent] {
-        &self.extents
-    }
-
     /// Writes it, given the bytes of the original.
     pub fn write_to(&self, original: &[u8], sink: &mut dyn Write) -> io::Result<()> {
-        const ZEROS: [u8; PAGE as usize] = [0; PAGE as usize];
-        for extent in &self.extents {
-            match extent {
-                Extent::Original(range) => {
-                    let bytes = original
-                        .get(range.start as usize..range.end as usize)
-                        .ok_or(io::ErrorKind::UnexpectedEof)?;
-                    sink.write_all(bytes)?;
-                }
-                Extent::New(bytes) => sink.write_all(bytes)?,
-                Extent::Padding(count) => sink.write_all(&ZEROS[..*count as usize])?,
-            }
-        }
-        Ok(())
+        self.extents.write_to(original, sink)
     }
 }
 
@@ -185,11 +146,6 @@ pub fn shrink(library: &Library<'_>, keep: &PageSet, limits: &Limits) -> Result<
     Ok(Shrunk::Smaller(smaller))
 }
 
-/// The next offset from `cursor` on that is congruent with `address` modulo a page.
-fn congruent(cursor: u64, address: u64) -> u64 {
-    cursor + (address.wrapping_sub(cursor)) % PAGE
-}
-
 fn part_of<'a>(header: &ProgramHeader, parts: &'a [Part]) -> Option<&'a Part> {
     let wanted = header.file_addresses();
     parts
@@ -212,31 +168,23 @@ fn extents(
     parts: &[Part],
     headers: &[ProgramHeader],
     table_offset: u64,
-) -> Result<Vec<Extent>, Error> {
-    let mut extents = Vec::with_capacity(parts.len() + 3);
-    let mut cursor = 0;
-    let pad = |extents: &mut Vec<Extent>, cursor: &mut u64, offset: u64| {
-        if offset > *cursor {
-            extents.push(Extent::Padding(offset - *cursor));
-            *cursor = offset;
-        }
-    };
+) -> Result<Extents, Error> {
+    let mut extents = Extents::new();
     for (number, part) in parts.iter().enumerate() {
-        pad(&mut extents, &mut cursor, part.offset);
+        extents.pad_to(part.offset);
         let size = part.addresses.end - part.addresses.start;
         let mut from = part.from;
         if number == 0 {
             if part.offset != 0 || from != 0 || size < HEADER {
                 return Err(elf::Error::Unsupported("a library whose header is not first").into());
             }
-            extents.push(Extent::New(file_header(library, headers.len(), table_offset)));
+            extents.bytes(file_header(library, headers.len(), table_offset));
             from = HEADER;
         }
-        extents.push(Extent::Original(from..part.from + size));
-        cursor = part.offset + size;
+        extents.original(from..part.from + size);
     }
-    pad(&mut extents, &mut cursor, table_offset);
-    extents.push(Extent::New(headers.iter().flat_map(ProgramHeader::to_bytes).collect()));
+    extents.pad_to(table_offset);
+    extents.bytes(headers.iter().flat_map(ProgramHeader::to_bytes).collect());
     Ok(extents)
 }
 

@@ -9,7 +9,7 @@ mod loader;
 pub mod reread;
 mod runs;
 
-pub use layout::{Extent, Smaller, shrink};
+pub use layout::{Smaller, shrink};
 pub use loader::loads;
 pub use reread::check;
 

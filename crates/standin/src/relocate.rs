@@ -1,0 +1,173 @@
+//! The relocations of pages that a stand-in keeps.
+
+use elf::{Error, Library, PAGE, PageSet, Relocation, Symbol, flags};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+/// Where a kept word points.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Target {
+    /// An address of the original that is kept, or that nobody may use.
+    Here(u64),
+    /// A function that is not kept, by name.
+    Stub(String),
+    /// A symbol that another library defines: name, addend, and the type of
+    /// relocation.
+    Symbol(String, i64, u32),
+    /// The result of a kept resolver.
+    Resolved(u64),
+    /// A thread-local relocation of the library's own block: type and addend.
+    ThreadLocal(u32, i64),
+}
+
+/// What is kept of the original, closed over what kept data needs.
+#[derive(Debug, Default)]
+pub(crate) struct Kept {
+    /// Pages of any segment.
+    pub pages: PageSet,
+    /// Words to relocate.
+    pub words: BTreeMap<u64, Target>,
+    /// Whether the library's thread-local block is needed.
+    pub thread_local: bool,
+}
+
+/// The most bytes of data that are followed from one wanted object.
+const MAX_OBJECT: u64 = 1 << 16;
+
+/// Closes `keep` over the objects at `objects` (address and size): their pages, and
+/// what their words point to as far as it is data. Then decides for each
+/// relocation of a kept page.
+pub(crate) fn kept(
+    library: &Library<'_>,
+    keep: &PageSet,
+    objects: &[(u64, u64)],
+    absent: &BTreeSet<String>,
+) -> Result<Kept, Error> {
+    let symbols = library.symbols()?;
+    let relocations = library.relocations()?;
+    let relative = library.relative_addresses()?;
+    let by_address: BTreeMap<u64, &Relocation> =
+        relocations.iter().map(|relocation| (relocation.address, relocation)).collect();
+    let mut pages = keep.clone();
+
+    let mut work: Vec<(u64, u64)> = objects.to_vec();
+    let mut seen = BTreeSet::new();
+    while let Some((at, size)) = work.pop() {
+        let size = size.clamp(1, MAX_OBJECT);
+        if !seen.insert(at) || at / PAGE > elf::MAX_PAGE {
+            continue;
+        }
+        pages.insert_addresses(at..at + size);
+        for (_, relocation) in by_address.range(at..at + size) {
+            let Some(to) = own_target(relocation, &symbols) else { continue };
+            if !is_code(library, to) {
+                // Names of types are the longest strings; objects have their own symbols.
+                let size = symbols
+                    .get(relocation.symbol as usize)
+                    .filter(|symbol| symbol.is_object())
+                    .map_or(PAGE - to % PAGE, |symbol| symbol.size);
+                work.push((to, size));
+            }
+        }
+    }
+    if pages.is_empty() {
+        return Ok(Kept::default());
+    }
+    // Ordinary writable data is not watched by a trace: it stays with any code.
+    let relro = library.header(elf::segment::GNU_RELRO).map(elf::ProgramHeader::addresses);
+    let has_code = pages.iter().any(|page| is_code(library, page * PAGE));
+    for load in library.loads().filter(|load| has_code && load.is_writable()) {
+        let start = match &relro {
+            Some(relro) if load.addresses().contains(&relro.start) => relro.end,
+            _ => load.address,
+        };
+        let tables =
+            library.dynamic(elf::tag::STRTAB).is_some_and(|at| load.addresses().contains(&at));
+        if !tables {
+            pages.insert_addresses(start..load.file_addresses().end);
+        }
+    }
+
+    let mut named: HashMap<u64, &str> = HashMap::new();
+    for symbol in symbols.iter().filter(|symbol| symbol.is_defined() && symbol.is_function()) {
+        named.entry(symbol.address).or_insert(symbol.name);
+    }
+    let here = |to: u64| -> Target {
+        if is_code(library, to) && !pages.contains(to / PAGE) {
+            let name = named.get(&to).map_or("a function", |name| *name);
+            return Target::Stub(name.to_owned());
+        }
+        Target::Here(to)
+    };
+    let mut words = BTreeMap::new();
+    let mut thread_local = false;
+    for relocation in relocations.iter().filter(|found| pages.contains(found.address / PAGE)) {
+        let symbol = symbols.get(relocation.symbol as usize);
+        let target = match relocation.kind {
+            Relocation::RELATIVE => here(relocation.addend as u64),
+            Relocation::IRELATIVE => {
+                let resolver = relocation.addend as u64;
+                if pages.contains(resolver / PAGE) {
+                    Target::Resolved(resolver)
+                } else {
+                    Target::Stub("an indirect function".to_owned())
+                }
+            }
+            Relocation::R_64 | Relocation::GLOB_DAT | Relocation::JUMP_SLOT => {
+                let Some(symbol) = symbol else { continue };
+                let addend =
+                    if relocation.kind == Relocation::R_64 { relocation.addend } else { 0 };
+                if symbol.is_defined() {
+                    here(symbol.address.wrapping_add_signed(addend))
+                } else if absent.contains(symbol.name) {
+                    Target::Stub(symbol.name.to_owned())
+                } else {
+                    Target::Symbol(symbol.name.to_owned(), addend, relocation.kind)
+                }
+            }
+            Relocation::DTPMOD64 | Relocation::DTPOFF64 | Relocation::TPOFF64 => {
+                match symbol.filter(|symbol| !symbol.is_defined() && !symbol.name.is_empty()) {
+                    Some(symbol) => {
+                        Target::Symbol(symbol.name.to_owned(), relocation.addend, relocation.kind)
+                    }
+                    None => {
+                        thread_local = true;
+                        let offset = symbol
+                            .filter(|symbol| symbol.is_defined())
+                            .map_or(0, |symbol| symbol.address as i64);
+                        Target::ThreadLocal(relocation.kind, relocation.addend + offset)
+                    }
+                }
+            }
+            _ => return Err(Error::Unsupported("a library with unusual relocations")),
+        };
+        words.insert(relocation.address, target);
+    }
+    for address in relative.into_iter().filter(|address| pages.contains(address / PAGE)) {
+        let bytes = library.read(address, 8)?;
+        let to = bytes.try_into().map_or(0, u64::from_le_bytes);
+        words.insert(address, here(to));
+    }
+    if thread_local && let Some(block) = library.header(elf::segment::TLS) {
+        pages.insert_addresses(block.file_addresses());
+    }
+    Ok(Kept { pages, words, thread_local })
+}
+
+/// The address in the library itself that a relocation points to.
+fn own_target(relocation: &Relocation, symbols: &[Symbol<'_>]) -> Option<u64> {
+    match relocation.kind {
+        Relocation::RELATIVE => Some(relocation.addend as u64),
+        Relocation::R_64 | Relocation::GLOB_DAT => symbols
+            .get(relocation.symbol as usize)
+            .filter(|symbol| symbol.is_defined())
+            .map(|symbol| symbol.address.wrapping_add_signed(relocation.addend)),
+        _ => None,
+    }
+}
+
+/// Whether an address lies in an executable segment.
+pub(crate) fn is_code(library: &Library<'_>, address: u64) -> bool {
+    library
+        .loads()
+        .any(|load| load.flags & flags::EXECUTE != 0 && load.addresses().contains(&address))
+}

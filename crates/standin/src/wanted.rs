@@ -1,0 +1,88 @@
+//! What libraries that stay bind to in libraries that leave.
+
+use elf::{Error, Library};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+/// The symbols and versions that libraries which stay ask of one that leaves.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// Mangled names, each with the version that is asked for.
+    pub symbols: BTreeMap<String, Option<String>>,
+    /// Every version that is asked for, with a symbol or without.
+    pub versions: BTreeSet<String>,
+    /// Libraries that leave as well, by their names for the loader.
+    pub absent: BTreeSet<String>,
+    /// Symbols that only libraries which leave define, this one not among them.
+    pub absent_symbols: BTreeSet<String>,
+}
+
+/// For each of `dropped`, by its name there, what `kept` want of it. Symbols that a
+/// kept library defines too are bound to that one and are not wanted.
+pub fn wanted(
+    kept: &[(&str, &Library<'_>)],
+    dropped: &[(&str, &Library<'_>)],
+) -> Result<BTreeMap<String, Wanted>, Error> {
+    let mut absent = BTreeSet::new();
+    let mut definers: HashMap<&str, usize> = HashMap::new();
+    for (number, (path, library)) in dropped.iter().enumerate() {
+        absent.insert(library.soname().unwrap_or(file_name(path)).to_owned());
+        absent.insert(file_name(path).to_owned());
+        for symbol in library.symbols()? {
+            if symbol.is_defined() && !symbol.is_local() {
+                definers.entry(symbol.name).or_insert(number);
+            }
+        }
+    }
+    let mut here: HashSet<&str> = HashSet::new();
+    let mut all_symbols = Vec::new();
+    for (_, library) in kept {
+        let symbols = library.symbols()?;
+        here.extend(
+            symbols
+                .iter()
+                .filter(|symbol| symbol.is_defined() && !symbol.is_local())
+                .map(|symbol| symbol.name),
+        );
+        all_symbols.push(symbols);
+    }
+    let absent_symbols: HashMap<&str, usize> =
+        definers.into_iter().filter(|(name, _)| !here.contains(name)).collect();
+    let mut all: Vec<Wanted> = Vec::new();
+    for number in 0..dropped.len() {
+        // What a stand-in's own code asks of the others that leave.
+        let elsewhere = dropped[number]
+            .1
+            .symbols()?
+            .iter()
+            .filter(|symbol| !symbol.is_defined())
+            .filter(|symbol| absent_symbols.get(symbol.name).is_some_and(|by| *by != number))
+            .map(|symbol| symbol.name.to_owned())
+            .collect();
+        all.push(Wanted { absent: absent.clone(), absent_symbols: elsewhere, ..Wanted::default() });
+    }
+    let by_name: HashMap<&str, usize> = dropped
+        .iter()
+        .enumerate()
+        .map(|(number, (path, library))| (library.soname().unwrap_or(file_name(path)), number))
+        .collect();
+    for ((_, library), symbols) in kept.iter().zip(all_symbols) {
+        let versions = library.versions()?;
+        for need in &versions.needs {
+            if let Some(number) = by_name.get(need.library) {
+                let names = need.versions.iter().map(|(_, name)| (*name).to_owned());
+                all[*number].versions.extend(names);
+            }
+        }
+        for symbol in symbols.iter().filter(|symbol| !symbol.is_defined()) {
+            if let Some(number) = absent_symbols.get(symbol.name) {
+                let version = versions.name(symbol.version).map(|(name, _)| name.to_owned());
+                all[*number].symbols.insert(symbol.name.to_owned(), version);
+            }
+        }
+    }
+    Ok(dropped.iter().map(|(path, _)| (*path).to_owned()).zip(all).collect())
+}
+
+fn file_name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
+}
