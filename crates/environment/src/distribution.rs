@@ -1,4 +1,5 @@
-//! Installed distributions (PyPA, "Recording installed projects").
+//! Installed distributions (PyPA, "Recording installed projects"), and those of the
+//! form before it, folders named `.egg-info` (setuptools).
 
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -17,6 +18,9 @@ pub struct Distribution {
     pub in_scope: bool,
 }
 
+/// How the names of metadata folders end.
+pub(crate) const FOLDERS: [&str; 2] = [".dist-info", ".egg-info"];
+
 /// What installs distributions and is not used by them.
 const INSTALLERS: [&str; 3] = ["pip", "setuptools", "wheel"];
 
@@ -24,9 +28,12 @@ impl Distribution {
     /// Reads the distribution whose metadata folder `name` lies in `root`. One
     /// without readable metadata is named after its folder.
     pub(crate) fn read(root: &Path, name: &str) -> Self {
-        let stem = name.strip_suffix(".dist-info").unwrap_or(name);
+        let stem = FOLDERS.iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name);
         let (fallback, version) = stem.split_once('-').unwrap_or((stem, ""));
-        let text = std::fs::read(root.join(name).join("METADATA")).unwrap_or_default();
+        let folder = root.join(name);
+        let text = std::fs::read(folder.join("METADATA"))
+            .or_else(|_| std::fs::read(folder.join("PKG-INFO")))
+            .unwrap_or_default();
         let text = String::from_utf8_lossy(&text);
         // Headers end at the first empty line.
         let header = |key: &str| {
@@ -47,6 +54,9 @@ impl Distribution {
     /// The files that its RECORD lists, as paths in site-packages; those outside of
     /// it (programs in `bin`) are left out.
     pub(crate) fn recorded(&self, root: &Path) -> Vec<String> {
+        if self.metadata.ends_with(".egg-info") {
+            return self.recorded_by_egg(root);
+        }
         let record = root.join(&self.metadata).join("RECORD");
         let Ok(mut reader) =
             csv::ReaderBuilder::new().has_headers(false).flexible(true).from_path(record)
@@ -64,6 +74,22 @@ impl Distribution {
                 let outside = inside.starts_with('/') || inside.split('/').any(|part| part == "..");
                 (!outside).then(|| inside.to_owned())
             })
+            .collect()
+    }
+
+    /// The files that `installed-files.txt` lists, one on a line, each as a path from the
+    /// metadata folder, so those in site-packages are `../name` or a plain name.
+    fn recorded_by_egg(&self, root: &Path) -> Vec<String> {
+        let list = root.join(&self.metadata).join("installed-files.txt");
+        let text = std::fs::read(list).unwrap_or_default();
+        String::from_utf8_lossy(&text)
+            .lines()
+            .filter_map(|line| match line.strip_prefix("../") {
+                Some(inside) => Some(inside.to_owned()),
+                None if line.is_empty() || line.starts_with('/') => None,
+                None => Some(format!("{}/{line}", self.metadata)),
+            })
+            .filter(|path| path.split('/').all(|part| part != ".."))
             .collect()
     }
 }

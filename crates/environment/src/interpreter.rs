@@ -18,6 +18,10 @@ pub struct Interpreter {
     pub base_prefix: PathBuf,
     /// The version as `3.11`.
     pub version: String,
+    /// The version as `3.11.9`, or as `3.14.0rc2`.
+    pub full_version: String,
+    /// The machine that it runs on, as `uname -m` says it: `x86_64`.
+    pub machine: String,
     /// The first bytes of its bytecode files, `importlib.util.MAGIC_NUMBER`.
     pub magic: [u8; 4],
     /// The folders that distributions are installed in, in the order in which they
@@ -33,13 +37,19 @@ struct Answer {
     prefix: String,
     base_prefix: String,
     version: [u32; 2],
+    full_version: String,
+    machine: String,
     magic: Vec<u8>,
     folders: Vec<String>,
 }
 
-/// Not isolated (`-I`), which would leave out a user's site-packages.
+/// Not isolated (`-I`), which would leave out a user's site-packages; so a `json.py` in
+/// the current folder is kept from being imported here.
 const QUESTION: &str = "
-import importlib.util, json, site, sys, sysconfig
+import sys
+if sys.path[:1] == ['']:
+    del sys.path[0]
+import importlib.util, json, platform, site, sysconfig
 paths = sysconfig.get_paths()
 known = [paths['purelib'], paths['platlib']]
 if hasattr(site, 'getsitepackages'):
@@ -50,7 +60,8 @@ print(json.dumps(dict(
     executable=sys.executable,
     base_executable=getattr(sys, '_base_executable', None) or sys.executable,
     prefix=sys.prefix, base_prefix=sys.base_prefix,
-    version=list(sys.version_info[:2]), magic=list(importlib.util.MAGIC_NUMBER),
+    version=list(sys.version_info[:2]), full_version=platform.python_version(),
+    machine=platform.machine(), magic=list(importlib.util.MAGIC_NUMBER),
     folders=[path for path in sys.path if path in known]
 )))
 ";
@@ -104,6 +115,8 @@ impl Interpreter {
             prefix: resolved(&answer.prefix),
             base_prefix: resolved(&answer.base_prefix),
             version,
+            full_version: answer.full_version,
+            machine: answer.machine,
             magic: answer
                 .magic
                 .try_into()

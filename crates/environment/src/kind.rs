@@ -36,9 +36,15 @@ const HEADERS: [&str; 11] =
 
 const LICENCE_STEMS: [&str; 5] = ["license", "licence", "copying", "notice", "authors"];
 
+/// `EM_CUDA` and `EM_AMDGPU`, values of `e_machine`.
+const GPU_MACHINES: [u16; 2] = [190, 224];
+
 impl Kind {
+    /// How many of a file's first bytes tell its kind: up to `e_machine` of an ELF file.
+    pub const START: u64 = 20;
+
     /// The kind of the file at `path` in site-packages whose first bytes are `start`
-    /// (18 are enough).
+    /// ([`Kind::START`] are enough).
     pub fn of(path: &str, start: &[u8]) -> Self {
         let name = path.rsplit('/').next().unwrap_or(path);
         let lower = name.to_ascii_lowercase();
@@ -56,6 +62,10 @@ impl Kind {
             return Self::Metadata;
         }
         if start.starts_with(b"\x7fELF") {
+            let machine = start.get(18..20).map(|word| u16::from_le_bytes([word[0], word[1]]));
+            if machine.is_some_and(|machine| GPU_MACHINES.contains(&machine)) {
+                return Self::GpuCode;
+            }
             // Position-independent programs are ET_DYN too; they lie in bin folders.
             let dynamic = start.get(16) == Some(&3);
             let started = path.split('/').any(|part| part == "bin") && !lower.contains(".so");
@@ -87,11 +97,15 @@ mod tests {
     #[test]
     fn kinds_follow_place_name_and_content() {
         let elf = |kind: u8| {
-            let mut start = *b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\0\0";
+            let mut start = *b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\0\0\x3e\0";
             start[16] = kind;
             start
         };
-        let cases: [(&str, &[u8], Kind); 11] = [
+        let mut cubin = elf(2);
+        cubin[18] = 190;
+        let cases: [(&str, &[u8], Kind); 13] = [
+            ("x/kernel.sm_90.cubin", &cubin, Kind::GpuCode),
+            ("x/kernel.ptx", b"//", Kind::GpuCode),
             ("torch/lib/libtorch_cpu.so", &elf(3), Kind::SharedLibrary),
             ("torch/bin/protoc", &elf(3), Kind::Program),
             ("x/libcudart.so.13", &elf(3), Kind::SharedLibrary),

@@ -1,6 +1,6 @@
 //! Every file of an environment.
 
-use crate::distribution::owners;
+use crate::distribution::{FOLDERS, owners};
 use crate::{Distribution, Error, Interpreter, Kind};
 use rayon::prelude::*;
 use serde::Serialize;
@@ -98,8 +98,10 @@ impl Environment {
         let first = self.distributions.len();
         let mut names = Vec::new();
         for entry in fs::read_dir(root).map_err(fail)? {
-            let name = entry.map_err(fail)?.file_name();
-            names.extend(name.into_string().ok().filter(|name| name.ends_with(".dist-info")));
+            let entry = entry.map_err(fail)?;
+            let name = entry.file_name().into_string().ok();
+            let is_metadata = |name: &String| FOLDERS.iter().any(|end| name.ends_with(end));
+            names.extend(name.filter(is_metadata).filter(|_| entry.path().is_dir()));
         }
         names.sort();
         let numbered: Vec<(usize, Distribution)> = names
@@ -267,7 +269,7 @@ fn start(path: &Path, name: &str) -> std::io::Result<Vec<u8>> {
     let mut file = fs::File::open(path)?;
     let text = ["py", "pyc", "h"].map(|extension| Some(extension.as_ref()));
     if !text.contains(&Path::new(name).extension()) {
-        Read::by_ref(&mut file).take(18).read_to_end(&mut bytes)?;
+        Read::by_ref(&mut file).take(Kind::START).read_to_end(&mut bytes)?;
     }
     Ok(bytes)
 }

@@ -33,6 +33,9 @@ fn owners_come_from_record_and_the_rest_has_none() {
             "Metadata-Version: 2.1\nName: Thing\nVersion: 1.5\n\nName: no\n",
         ),
         ("thing-1.5.dist-info/RECORD", "thing/__init__.py,,\n../../../bin/thing,,\n"),
+        ("old/__init__.py", ""),
+        ("old-2.egg-info/PKG-INFO", "Name: old\nVersion: 2\n"),
+        ("old-2.egg-info/installed-files.txt", "../old/__init__.py\nPKG-INFO\n../../bin/old\n"),
         ("pip-1.dist-info/METADATA", "Name: pip\nVersion: 1\n"),
         ("pip-1.dist-info/RECORD", "pip/__init__.py,,\n"),
         ("pip/__init__.py", ""),
@@ -48,6 +51,8 @@ fn owners_come_from_record_and_the_rest_has_none() {
     assert_eq!(owner("thing/__init__.py"), Some("Thing"));
     assert_eq!(owner("thing/__pycache__/__init__.cpython-311.pyc"), Some("Thing"));
     assert_eq!(owner("thing-1.5.dist-info/METADATA"), Some("Thing"));
+    assert_eq!(owner("old/__init__.py"), Some("old"));
+    assert_eq!(owner("old-2.egg-info/PKG-INFO"), Some("old"));
     assert_eq!(owner("stray.txt"), None);
     assert!(scanned.file("stray.txt").unwrap().in_scope);
     assert!(!scanned.file("pip/__init__.py").unwrap().in_scope);
@@ -65,6 +70,28 @@ fn what_cannot_be_read_is_named() {
     let scanned = Environment::scan(interpreter).unwrap();
     assert_eq!(scanned.problems.len(), 1);
     assert!(scanned.problems[0].to_string().contains("secret.so"));
+}
+
+#[test]
+fn an_interpreter_says_what_it_is() {
+    let found = Interpreter::find(None).unwrap();
+    assert!(found.full_version.starts_with(&found.version), "{found:?}");
+    assert!(found.version.starts_with("3.") && found.minor() >= 10);
+    assert_eq!(found.machine, std::env::consts::ARCH);
+    assert!(found.base_executable.is_absolute() && found.magic[2..] == *b"\r\n");
+}
+
+#[test]
+fn modules_of_the_current_folder_are_not_imported() {
+    let place = tempfile::tempdir().unwrap();
+    fs::write(place.path().join("json.py"), "raise SystemExit('imported')").unwrap();
+    let done = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "an_interpreter_says_what_it_is"])
+        .current_dir(place.path())
+        .output()
+        .unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stdout));
+    assert!(String::from_utf8_lossy(&done.stdout).contains("1 passed"));
 }
 
 #[test]

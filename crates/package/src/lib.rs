@@ -9,7 +9,7 @@ mod manifest;
 mod record;
 
 pub use bytecode::{Bytecode, Compiler, cached, unchecked};
-pub use folder::{Content, Entry, Stage, Written};
+pub use folder::{Content, Entry, Stage, Writer, Written};
 pub use manifest::{Bytes, FORMAT, Files, MANIFEST, Manifest};
 pub use record::record;
 

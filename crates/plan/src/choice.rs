@@ -18,9 +18,10 @@ impl Choice {
 
     /// Checks that each name means something in `environment`.
     pub fn check(&self, flag: &'static str, environment: &Environment) -> Result<(), Error> {
-        let unmatched = self.names.iter().find(|name| {
-            !environment.files.iter().any(|file| matches(name, environment, file))
-        });
+        let unmatched = self
+            .names
+            .iter()
+            .find(|name| !environment.files.iter().any(|file| matches(name, environment, file)));
         match unmatched {
             Some(name) => Err(Error::Unmatched { flag, name: name.clone() }),
             None => Ok(()),
@@ -42,7 +43,8 @@ fn matches(name: &str, environment: &Environment, file: &File) -> bool {
         return false;
     }
     let module = name.replace('.', "/");
-    let distribution = file.distribution.map(|index| environment.distributions[index].name.as_str());
+    let distribution =
+        file.distribution.map(|index| environment.distributions[index].name.as_str());
     below(name)
         || below(&module)
         || file.path == format!("{module}.py")

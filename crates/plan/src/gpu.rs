@@ -38,8 +38,31 @@ struct Head {
     path: String,
     soname: String,
     needed: Vec<String>,
+    /// Folders in site-packages where the loader looks for what it needs.
+    folders: Vec<String>,
     vendor: bool,
     source: PathBuf,
+}
+
+impl Head {
+    fn is_called(&self, name: &str) -> bool {
+        self.soname == name || file_name(&self.path) == name
+    }
+
+    /// Whether the loader, looking for what this library needs, takes `other`. A name
+    /// that is in none of this library's folders may be found through another
+    /// library's, so every file of that name counts.
+    fn finds(&self, other: &Self, all: &[Self]) -> bool {
+        let Some(name) = self.needed.iter().find(|name| other.is_called(name)) else {
+            return false;
+        };
+        let place = |head: &Self| {
+            let folder = head.path.rsplit_once('/').map_or("", |(folder, _)| folder);
+            self.folders.iter().position(|known| known == folder)
+        };
+        let first = all.iter().filter(|head| head.is_called(name)).filter_map(place).min();
+        first.is_none_or(|first| place(other) == Some(first))
+    }
 }
 
 impl GpuSide {
@@ -84,13 +107,10 @@ impl GpuSide {
             .collect::<Result<_, Error>>()?;
         let mut side = Self::default();
         for (head, _) in heads.iter().zip(&leaves).filter(|(_, leaves)| **leaves) {
-            let names = [head.soname.as_str(), file_name(&head.path)];
             let needed_by = heads
                 .iter()
                 .zip(&leaves)
-                .filter(|(other, leaves)| {
-                    !**leaves && other.needed.iter().any(|name| names.contains(&name.as_str()))
-                })
+                .filter(|(other, leaves)| !**leaves && other.finds(head, &heads))
                 .map(|(other, _)| other.path.clone())
                 .collect();
             let library = GpuLibrary { source: head.source.clone(), needed_by };
@@ -106,7 +126,9 @@ impl GpuSide {
             .files
             .iter()
             .filter(|file| file.in_scope && vendor_file(file))
-            .filter(|file| !matches!(file.kind, Kind::Metadata | Kind::Licence))
+            // A licence beside code that leaves goes with it; the distribution's own is
+            // in its metadata. A folder that stayed for it would import as a package.
+            .filter(|file| !file.path.contains(".dist-info/"))
             .map(|file| file.path.clone())
             .filter(|path| !stays.contains(path.as_str()) && !side.libraries.contains_key(path))
             .collect();
@@ -116,6 +138,16 @@ impl GpuSide {
     /// Whether the file at `path` belongs to the GPU side.
     pub fn contains(&self, path: &str) -> bool {
         self.libraries.contains_key(path) || self.files.contains(path)
+    }
+
+    /// Notes that the libraries `by` bind to symbols of the GPU library at `path`,
+    /// which they may reach through others.
+    pub fn add_needed_by(&mut self, path: &str, by: &BTreeSet<String>) {
+        if let Some(library) = self.libraries.get_mut(path) {
+            let fresh: Vec<String> =
+                by.iter().filter(|name| !library.needed_by.contains(name)).cloned().collect();
+            library.needed_by.extend(fresh);
+        }
     }
 
     /// The libraries that kept ones bind to.
@@ -154,6 +186,22 @@ fn folders(path: &str) -> impl Iterator<Item = &str> {
     path.match_indices('/').map(|(at, _)| &path[..at])
 }
 
+/// The folder in site-packages that a search path's `folder` means for the library
+/// at `path`; `None` for one elsewhere.
+fn relative_folder(path: &str, folder: &str) -> Option<String> {
+    let rest = folder.strip_prefix("$ORIGIN").or_else(|| folder.strip_prefix("${ORIGIN}"))?;
+    let mut parts: Vec<&str> = path.split('/').collect();
+    parts.pop();
+    for part in rest.split('/').filter(|part| !part.is_empty() && *part != ".") {
+        if part == ".." {
+            parts.pop()?;
+        } else {
+            parts.push(part);
+        }
+    }
+    Some(parts.join("/"))
+}
+
 fn file_name(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }
@@ -167,6 +215,11 @@ fn head(environment: &Environment, file: &File, vendor: bool) -> Result<Option<H
         path: file.path.clone(),
         soname: library.soname().unwrap_or(file_name(&file.path)).to_owned(),
         needed: library.needed().into_iter().map(str::to_owned).collect(),
+        folders: library
+            .search_path()
+            .into_iter()
+            .filter_map(|folder| relative_folder(&file.path, folder))
+            .collect(),
         vendor,
         source,
     }))

@@ -4,6 +4,7 @@
 //! is carried out elsewhere. What is not understood is kept, and counted.
 
 mod choice;
+mod edit;
 mod gpu;
 mod libraries;
 mod mapped;
@@ -11,6 +12,7 @@ mod planner;
 mod reason;
 
 pub use choice::Choice;
+pub use edit::{editable, edited};
 pub use gpu::{GpuLibrary, GpuSide};
 pub use libraries::{LibraryPages, library_pages};
 pub use mapped::MappedFile;

@@ -142,7 +142,7 @@ impl Seen<'_> {
         problem: &mut Option<String>,
     ) -> Result<(Action, Reason), Error> {
         let path = file.path.as_str();
-        if matches!(file.kind, Kind::Metadata | Kind::Licence) {
+        if matches!(file.kind, Kind::Metadata | Kind::Licence) && !self.gpu.contains(path) {
             let record = path.ends_with(".dist-info/RECORD");
             return Ok((if record { Action::Record } else { Action::Copy }, Reason::Metadata));
         }
@@ -177,8 +177,8 @@ impl Seen<'_> {
         }
         if let Some(used) = self.profile.libraries.get(path) {
             let bytes = MappedFile::open(&self.environment.source(file))?;
-            let pages = Library::parse(&bytes)
-                .and_then(|library| library_pages(&library, &used.pages));
+            let pages =
+                Library::parse(&bytes).and_then(|library| library_pages(&library, &used.pages));
             return Ok(match pages {
                 Ok(pages) => (Action::Shrink(pages), Reason::Loaded),
                 Err(error) => {

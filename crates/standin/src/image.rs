@@ -185,11 +185,10 @@ impl Layout {
         let messages: Vec<(String, String)> =
             stubs.iter().map(|name| (name.clone(), message(name))).collect();
         let mut needed: Vec<&str> = Vec::new();
-        if !parts.is_empty() {
-            needed.extend(
-                library.needed().into_iter().filter(|name| !request.wanted.absent.contains(*name)),
-            );
-        }
+        needed.extend(library.needed().into_iter().filter(|name| {
+            let leaves = request.wanted.absent.contains(*name);
+            request.wanted.through.contains(*name) || (!parts.is_empty() && !leaves)
+        }));
         for name in ["libstdc++.so.6", "libc.so.6"] {
             if !needed.contains(&name) {
                 needed.push(name);
@@ -199,7 +198,7 @@ impl Layout {
             needed.iter().map(|name| (tag::NEEDED, u64::from(strings.add(name)))).collect();
         entries.push((tag::SONAME, strings.add(soname).into()));
         let path = library.search_path().join(":");
-        if !path.is_empty() && !parts.is_empty() {
+        if !path.is_empty() && needed.len() > 2 {
             entries.push((tag::RPATH, strings.add(&path).into()));
         }
         let functions = original_functions(library, kept)?;

@@ -10,8 +10,13 @@ pub struct Wanted {
     pub symbols: BTreeMap<String, Option<String>>,
     /// Every version that is asked for, with a symbol or without.
     pub versions: BTreeSet<String>,
+    /// The libraries that ask.
+    pub by: BTreeSet<String>,
     /// Libraries that leave as well, by their names for the loader.
     pub absent: BTreeSet<String>,
+    /// Those of them that have stand-ins which no kept library names: this one's
+    /// stand-in loads them if the original did.
+    pub through: BTreeSet<String>,
     /// Symbols that only libraries which leave define, this one not among them.
     pub absent_symbols: BTreeSet<String>,
 }
@@ -23,13 +28,13 @@ pub fn wanted(
     dropped: &[(&str, &Library<'_>)],
 ) -> Result<BTreeMap<String, Wanted>, Error> {
     let mut absent = BTreeSet::new();
-    let mut definers: HashMap<&str, usize> = HashMap::new();
+    let mut definers: HashMap<&str, Vec<usize>> = HashMap::new();
     for (number, (path, library)) in dropped.iter().enumerate() {
         absent.insert(library.soname().unwrap_or(file_name(path)).to_owned());
         absent.insert(file_name(path).to_owned());
         for symbol in library.symbols()? {
             if symbol.is_defined() && !symbol.is_local() {
-                definers.entry(symbol.name).or_insert(number);
+                definers.entry(symbol.name).or_default().push(number);
             }
         }
     }
@@ -45,7 +50,7 @@ pub fn wanted(
         );
         all_symbols.push(symbols);
     }
-    let absent_symbols: HashMap<&str, usize> =
+    let absent_symbols: HashMap<&str, Vec<usize>> =
         definers.into_iter().filter(|(name, _)| !here.contains(name)).collect();
     let mut all: Vec<Wanted> = Vec::new();
     for number in 0..dropped.len() {
@@ -55,30 +60,46 @@ pub fn wanted(
             .symbols()?
             .iter()
             .filter(|symbol| !symbol.is_defined())
-            .filter(|symbol| absent_symbols.get(symbol.name).is_some_and(|by| *by != number))
+            .filter(|symbol| {
+                absent_symbols.get(symbol.name).is_some_and(|by| !by.contains(&number))
+            })
             .map(|symbol| symbol.name.to_owned())
             .collect();
         all.push(Wanted { absent: absent.clone(), absent_symbols: elsewhere, ..Wanted::default() });
     }
-    let by_name: HashMap<&str, usize> = dropped
-        .iter()
-        .enumerate()
-        .map(|(number, (path, library))| (library.soname().unwrap_or(file_name(path)), number))
-        .collect();
-    for ((_, library), symbols) in kept.iter().zip(all_symbols) {
+    // Several files may have one name; the loader takes whichever it finds first.
+    let mut by_name: HashMap<&str, Vec<usize>> = HashMap::new();
+    for (number, (path, library)) in dropped.iter().enumerate() {
+        by_name.entry(library.soname().unwrap_or(file_name(path))).or_default().push(number);
+    }
+    for ((path, library), symbols) in kept.iter().zip(all_symbols) {
         let versions = library.versions()?;
         for need in &versions.needs {
-            if let Some(number) = by_name.get(need.library) {
+            for number in by_name.get(need.library).into_iter().flatten() {
                 let names = need.versions.iter().map(|(_, name)| (*name).to_owned());
                 all[*number].versions.extend(names);
             }
         }
         for symbol in symbols.iter().filter(|symbol| !symbol.is_defined()) {
-            if let Some(number) = absent_symbols.get(symbol.name) {
+            for number in absent_symbols.get(symbol.name).into_iter().flatten() {
                 let version = versions.name(symbol.version).map(|(name, _)| name.to_owned());
                 all[*number].symbols.insert(symbol.name.to_owned(), version);
+                all[*number].by.insert((*path).to_owned());
             }
         }
+    }
+    let named: BTreeSet<&str> =
+        kept.iter().flat_map(|(_, library)| library.needed()).collect();
+    let through: BTreeSet<String> = dropped
+        .iter()
+        .zip(&all)
+        .filter(|(_, wanted)| !wanted.symbols.is_empty())
+        .map(|((path, library), _)| library.soname().unwrap_or(file_name(path)))
+        .filter(|name| !named.contains(name))
+        .map(str::to_owned)
+        .collect();
+    for wanted in &mut all {
+        wanted.through.clone_from(&through);
     }
     Ok(dropped.iter().map(|(path, _)| (*path).to_owned()).zip(all).collect())
 }

@@ -34,8 +34,11 @@ pub struct View {
 /// with all of its code that is not GPU code: the trace shows which of it runs
 /// although nothing has initialised the GPU side.
 pub fn for_cpu(environment: &Environment) -> Result<View> {
-    let gpu = GpuSide::find(environment)?;
+    let mut gpu = GpuSide::find(environment)?;
     let wanted = wanted(environment, &gpu)?;
+    for (path, wanted) in &wanted {
+        gpu.add_needed_by(path, &wanted.by);
+    }
     let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
     let mut redirects: BTreeMap<PathBuf, Redirect> = gpu
         .hidden(environment)
@@ -52,7 +55,7 @@ pub fn for_cpu(environment: &Environment) -> Result<View> {
             let bytes = MappedFile::open(&library.source)?;
             let library_read = Library::parse(&bytes).with_context(|| path.clone())?;
             let symbols = wanted.get(path).cloned().unwrap_or_default();
-            let keep = if symbols.is_empty() { PageSet::new() } else { host_pages(&library_read) };
+            let keep = if symbols.symbols.is_empty() { PageSet::new() } else { host_pages(&library_read) };
             let made = standin::standin(&Request {
                 library: &library_read,
                 wanted: &symbols,
@@ -68,6 +71,17 @@ pub fn for_cpu(environment: &Environment) -> Result<View> {
             Ok((library.source.clone(), probe))
         })
         .collect::<Result<_>>()?;
+    for path in plan::editable("cpu") {
+        let Some(source) = environment.locate(path) else { continue };
+        let Ok(text) = std::fs::read(&source) else { continue };
+        let Some(text) = plan::edited("cpu", path, &text) else { continue };
+        let place = folder.path().join(path.replace('/', "+"));
+        std::fs::write(&place, text).context("cannot write a temporary file")?;
+        // Python must not take the bytecode of the other source.
+        let cached = crate::write::bytecode_path(path, environment.interpreter.minor());
+        redirects.extend(environment.locate(&cached).map(|cached| (cached, Redirect::Hide)));
+        redirects.insert(source, Redirect::To(place));
+    }
     redirects.extend(probes.into_iter().map(|(path, probe)| (path, Redirect::To(probe))));
     Ok(View { gpu, wanted, redirects, _folder: folder })
 }
@@ -82,7 +96,8 @@ fn wanted(environment: &Environment, gpu: &GpuSide) -> Result<BTreeMap<String, W
         .map(|file| Ok((file.path.clone(), MappedFile::open(&environment.source(file))?)))
         .collect::<Result<_, plan::Error>>()?;
     let dropped: Vec<(String, MappedFile)> = gpu
-        .stood_for()
+        .libraries
+        .iter()
         .map(|(path, library)| Ok((path.clone(), MappedFile::open(&library.source)?)))
         .collect::<Result<_, plan::Error>>()?;
     let kept = parse(&kept);

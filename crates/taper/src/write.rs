@@ -12,20 +12,6 @@ use standin::Request;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-/// Appended to `torch/cuda/__init__.py`, which every use of a GPU goes through
-/// before it reaches native code.
-const NOTICE: &str = "
-
-# Added by taper, which made this package with --target cpu.
-def _lazy_init():
-    raise RuntimeError(
-        'CUDA is not in this package: taper made it for the CPU (--target cpu)'
-    )
-";
-
-/// The module that gets the notice, and the function that it must define.
-const NOTICE_PLACE: (&str, &str) = ("torch/cuda/__init__.py", "\ndef _lazy_init(");
-
 /// What was written, and how many of its bytes are the original's.
 #[derive(Debug, Default)]
 pub struct Outcome {
@@ -161,16 +147,12 @@ fn modules<'a>(environment: &Environment, plan: &Plan) -> Result<Vec<Unit<'a>>> 
         .map(|file| {
             let found = &environment.files[file.index];
             let source = environment.source(found);
-            let mut text = std::fs::read(&source)
+            let text = std::fs::read(&source)
                 .map_err(|error| package::Error::Read { path: source.clone(), source: error })?;
-            if file.path == NOTICE_PLACE.0
-                && plan.target == "cpu"
-                && String::from_utf8_lossy(&text).contains(NOTICE_PLACE.1)
-            {
-                text.extend_from_slice(NOTICE.as_bytes());
-                let edited = scratch.path().join("notice.py");
-                std::fs::write(&edited, &text).context("cannot write a temporary file")?;
-                return Ok((text, edited, None));
+            if let Some(edited) = plan::edited(&plan.target, &file.path, &text) {
+                let place = scratch.path().join(file.path.replace('/', "+"));
+                std::fs::write(&place, &edited).context("cannot write a temporary file")?;
+                return Ok((edited, place, None));
             }
             let twin = by_path
                 .get(bytecode_path(&file.path, interpreter.minor()).as_str())
@@ -230,7 +212,7 @@ fn modules<'a>(environment: &Environment, plan: &Plan) -> Result<Vec<Unit<'a>>> 
 }
 
 /// Where Python caches the bytecode of a source (PEP 3147).
-fn bytecode_path(source: &str, minor: u32) -> String {
+pub fn bytecode_path(source: &str, minor: u32) -> String {
     let (folder, name) = source.rsplit_once('/').map_or(("", source), |(folder, name)| (folder, name));
     let stem = name.strip_suffix(".py").unwrap_or(name);
     let slash = if folder.is_empty() { "" } else { "/" };

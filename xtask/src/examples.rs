@@ -1,0 +1,92 @@
+//! The examples and the environments that they run in.
+
+use anyhow::{Context, Result};
+use std::path::{Path, PathBuf};
+
+/// A program in `examples/`.
+#[derive(Debug, Clone, Copy)]
+pub struct Example {
+    /// Its folder and the stem of its script.
+    pub name: &'static str,
+    /// The environment that it runs in.
+    pub environment: &'static str,
+}
+
+/// Every example. PyTorch takes most of 6 GB, so three of them share an environment.
+pub const EXAMPLES: [Example; 4] = [
+    Example { name: "classify", environment: "classify" },
+    Example { name: "embed", environment: "examples" },
+    Example { name: "vad", environment: "examples" },
+    Example { name: "train", environment: "examples" },
+];
+
+/// Every environment.
+pub const ENVIRONMENTS: [&str; 2] = ["classify", "examples"];
+
+impl Example {
+    /// The example of that name.
+    pub fn named(name: &str) -> Result<Self> {
+        let found = EXAMPLES.into_iter().find(|example| example.name == name);
+        found.with_context(|| {
+            let known: Vec<_> = EXAMPLES.iter().map(|example| example.name).collect();
+            format!("there is no example {name:?}; the examples are {}", known.join(", "))
+        })
+    }
+
+    /// Its script, relative to the repository.
+    pub fn script(&self) -> PathBuf {
+        format!("examples/{0}/{0}.py", self.name).into()
+    }
+
+    /// Its requirements, relative to the repository.
+    pub fn requirements(&self) -> PathBuf {
+        format!("examples/{}/requirements.txt", self.name).into()
+    }
+
+    /// The interpreter of its environment.
+    pub fn python(&self) -> Result<PathBuf> {
+        Ok(environment(self.environment)?.join("bin/python"))
+    }
+}
+
+/// The root of the repository.
+pub fn repository() -> &'static Path {
+    let own = Path::new(env!("CARGO_MANIFEST_DIR"));
+    own.parent().unwrap_or(own)
+}
+
+/// The folder that holds the environments: `taper` in the user's cache folder.
+pub fn cache() -> Result<PathBuf> {
+    // The XDG specification says to ignore a relative path.
+    let named = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|p| p.is_absolute());
+    let folder = match named {
+        Some(folder) => folder,
+        None => PathBuf::from(
+            std::env::var_os("HOME").context("neither XDG_CACHE_HOME nor HOME is set")?,
+        )
+        .join(".cache"),
+    };
+    Ok(folder.join("taper"))
+}
+
+/// The folder of an environment.
+pub fn environment(name: &str) -> Result<PathBuf> {
+    Ok(cache()?.join(format!("env-{name}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_example_has_its_files_and_an_environment() {
+        for example in EXAMPLES {
+            assert!(repository().join(example.script()).is_file(), "{}", example.name);
+            assert!(repository().join(example.requirements()).is_file(), "{}", example.name);
+            assert!(ENVIRONMENTS.contains(&example.environment), "{}", example.name);
+        }
+        let folders = std::fs::read_dir(repository().join("examples")).unwrap();
+        let folders = folders.filter(|entry| entry.as_ref().unwrap().path().is_dir());
+        assert_eq!(folders.count(), EXAMPLES.len());
+    }
+}

@@ -1,0 +1,59 @@
+//! Everything a person runs on this repository besides `cargo build`.
+
+mod bench;
+mod demo;
+#[cfg(test)]
+mod end_to_end;
+mod examples;
+mod fingerprint;
+mod fuzz;
+mod lint;
+mod measure;
+mod packages;
+mod python;
+mod runs;
+mod setup;
+mod shell;
+mod system;
+mod test;
+
+use clap::{Parser, Subcommand};
+
+/// Everything a person runs on this repository besides `cargo build`.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Make the environments that the examples need (two of 6 GB each, in the user's cache).
+    Setup,
+    /// Pack two examples and show size, time and memory before and after.
+    Demo,
+    /// Run every test, the examples from end to end included (some 20 minutes).
+    Test(test::Arguments),
+    /// Measure packing, and start, first inference and memory of a package (some 15 minutes).
+    Bench(bench::Arguments),
+    /// Check formatting, clippy and the documentation.
+    Lint,
+}
+
+fn main() -> std::process::ExitCode {
+    let done = match Arguments::parse().task {
+        Task::Setup => setup::run(),
+        Task::Demo => demo::run(),
+        Task::Test(arguments) => test::run(&arguments),
+        Task::Bench(arguments) => bench::run(&arguments),
+        Task::Lint => lint::run(),
+    };
+    match done {
+        Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            std::process::ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! `cargo xtask setup`: system packages and the examples' environments.
+//!
+//! Everything lies in the user's cache folder and is made once. An environment
+//! counts as complete when a stamp beside it holds the requirements that it was
+//! made from; a mark stands beside one that is being made, so that one that was
+//! interrupted is made anew.
+
+use crate::{examples, python, shell, system};
+use anyhow::{Context, Result, bail};
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Runs the task.
+pub fn run() -> Result<()> {
+    need_compiler()?;
+    let cache = examples::cache()?;
+    fs::create_dir_all(&cache).with_context(|| format!("cannot make {}", cache.display()))?;
+    let lock = cache.join("setup.lock");
+    let file =
+        fs::File::create(&lock).with_context(|| format!("cannot write {}", lock.display()))?;
+    system::lock(&file).with_context(|| format!("cannot lock {}", lock.display()))?;
+    for name in examples::ENVIRONMENTS {
+        let environment = Environment::new(name)?;
+        if environment.is_complete() {
+            continue;
+        }
+        if environment.is_usable() {
+            eprintln!(
+                "{} fits its requirements and is used as it is",
+                environment.folder.display()
+            );
+        } else {
+            environment.make()?;
+        }
+        environment.complete()?;
+    }
+    Ok(())
+}
+
+/// An environment to make.
+struct Environment {
+    folder: PathBuf,
+    stamp: PathBuf,
+    unfinished: PathBuf,
+    /// The requirements files, relative to the repository.
+    files: Vec<PathBuf>,
+    /// Their lines, in order, each once.
+    requirements: Vec<String>,
+}
+
+impl Environment {
+    fn new(name: &str) -> Result<Self> {
+        let folder = examples::environment(name)?;
+        let files: Vec<PathBuf> = examples::EXAMPLES
+            .iter()
+            .filter(|example| example.environment == name)
+            .map(examples::Example::requirements)
+            .collect();
+        let mut requirements = Vec::new();
+        for file in &files {
+            let text = fs::read_to_string(examples::repository().join(file))
+                .with_context(|| format!("cannot read {}", file.display()))?;
+            requirements.extend(text.lines().map(str::to_owned).filter(|line| !line.is_empty()));
+        }
+        requirements.sort();
+        requirements.dedup();
+        let beside = |ending: &str| folder.with_file_name(format!("env-{name}.{ending}"));
+        let (stamp, unfinished) = (beside("stamp"), beside("unfinished"));
+        Ok(Self { folder, stamp, unfinished, files, requirements })
+    }
+
+    fn python(&self) -> PathBuf {
+        self.folder.join("bin/python")
+    }
+
+    fn stamp_text(&self) -> String {
+        format!("python=={}\n{}\n", python::VERSION, self.requirements.join("\n"))
+    }
+
+    fn is_complete(&self) -> bool {
+        !self.unfinished.exists()
+            && self.python().exists()
+            && fs::read_to_string(&self.stamp).is_ok_and(|text| text == self.stamp_text())
+    }
+
+    /// Whether a finished environment, made by hand or before the requirements
+    /// files were edited, holds exactly what they ask for.
+    fn is_usable(&self) -> bool {
+        let mut versions = self.command();
+        versions.args(["-c", VERSIONS, python::VERSION]).args(&self.requirements);
+        !self.unfinished.exists()
+            && self.python().exists()
+            && shell::succeeds(&mut versions)
+            && shell::succeeds(self.command().args(["-m", "pip", "check"]))
+    }
+
+    fn make(&self) -> Result<()> {
+        let base = base_python()?;
+        eprintln!("making {} (some minutes, 6 GB)", self.folder.display());
+        fs::write(&self.unfinished, "")
+            .with_context(|| format!("cannot write {}", self.unfinished.display()))?;
+        remove(&self.folder)?;
+        shell::run(Command::new(base).args(["-m", "venv"]).arg(&self.folder))?;
+        let mut install = self.command();
+        // Bytecode as a normal installation has it, whatever the user's settings say.
+        install.args(["-m", "pip", "install", "--no-input", "--compile", "--progress-bar", "off"]);
+        install.args(["--disable-pip-version-check", "--quiet"]);
+        for file in &self.files {
+            install.arg("-r").arg(file);
+        }
+        shell::run(&mut install).context(
+            "cannot install the examples' requirements; pip says why above \
+             (6 GB of disk per environment and a package index are needed)",
+        )?;
+        fs::remove_file(&self.unfinished)
+            .with_context(|| format!("cannot remove {}", self.unfinished.display()))
+    }
+
+    fn complete(&self) -> Result<()> {
+        fs::write(&self.stamp, self.stamp_text())
+            .with_context(|| format!("cannot write {}", self.stamp.display()))
+    }
+
+    /// The environment's interpreter, free of what the caller has set for others.
+    fn command(&self) -> Command {
+        let mut command = Command::new(self.python());
+        command
+            .current_dir(examples::repository())
+            .env_remove("PYTHONPATH")
+            .env_remove("PYTHONHOME")
+            .env("PYTHONDONTWRITEBYTECODE", "1");
+        command
+    }
+}
+
+/// Fails unless the interpreter and every requirement have the version asked for.
+const VERSIONS: &str = "
+import importlib.metadata, sys
+assert '%d.%d' % sys.version_info[:2] == sys.argv[1]
+for requirement in sys.argv[2:]:
+    name, version = requirement.split('==')
+    assert importlib.metadata.version(name) == version, requirement
+";
+
+fn remove(folder: &Path) -> Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", folder.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A Python to build on; installs Debian's where there is none.
+fn base_python() -> Result<PathBuf> {
+    if let Ok(found) = python::find() {
+        return Ok(found);
+    }
+    let name = format!("python{}", python::VERSION);
+    install(&[&name, &format!("{name}-venv")])?;
+    python::find().map_err(|reasons| {
+        anyhow::anyhow!("no {name} that can make virtual environments: {}", reasons.join("; "))
+    })
+}
+
+/// The tests link small libraries of their own.
+fn need_compiler() -> Result<()> {
+    if shell::succeeds(Command::new("gcc").arg("--version")) {
+        return Ok(());
+    }
+    install(&["gcc", "libc6-dev"])
+}
+
+/// Installs system packages, where this is a Debian on which we may.
+fn install(packages: &[&str]) -> Result<()> {
+    let wish = format!("apt-get update && apt-get install -y {}", packages.join(" "));
+    if !shell::succeeds(Command::new("apt-get").arg("--version")) {
+        bail!(
+            "{} are missing, and there is no apt-get; install what this system calls them",
+            packages.join(" and ")
+        );
+    }
+    let root = fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0);
+    if !root && !shell::succeeds(Command::new("sudo").args(["-n", "true"])) {
+        bail!("{} are missing; as root: {wish}", packages.join(" and "));
+    }
+    let apt = || {
+        let mut command = Command::new(if root { "env" } else { "sudo" });
+        if !root {
+            command.args(["-n", "env"]);
+        }
+        command.args(["DEBIAN_FRONTEND=noninteractive", "apt-get"]);
+        command
+    };
+    shell::run(apt().args(["update", "--quiet"]))?;
+    shell::run(
+        apt().args(["install", "--yes", "--quiet", "--no-install-recommends"]).args(packages),
+    )
+}

@@ -1,0 +1,47 @@
+//! `cargo xtask test`: every test, those that need the environments included.
+
+use crate::fingerprint::Fingerprint;
+use crate::{examples, fuzz, packages, setup, shell};
+use anyhow::{Context, Result};
+
+/// Flags of the task.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// Seconds of fuzzing.
+    #[arg(long, default_value_t = 60)]
+    fuzz: u32,
+}
+
+/// Tests that need an environment with torch read its folder from here.
+pub const ENVIRONMENT: &str = "TAPER_TEST_ENV";
+
+/// And the folder of the environment of the other examples from here.
+pub const EXAMPLES: &str = "TAPER_TEST_EXAMPLES";
+
+/// Tests of the program itself read the path of its release from here.
+pub const PROGRAM: &str = "TAPER_TEST_BINARY";
+
+/// Runs the task.
+pub fn run(arguments: &Arguments) -> Result<()> {
+    setup::run()?;
+    let taper = packages::build()?;
+    fuzz::run(arguments.fuzz)?;
+
+    let mut before = Vec::new();
+    for name in examples::ENVIRONMENTS {
+        let folder = examples::environment(name)?;
+        before.push((Fingerprint::of(&folder)?, folder));
+    }
+    let mut command = shell::cargo();
+    command
+        .args(["test", "--workspace", "--no-fail-fast"])
+        .env(ENVIRONMENT, examples::environment("classify")?)
+        .env(EXAMPLES, examples::environment("examples")?)
+        .env(PROGRAM, taper);
+    let tests = shell::run(&mut command);
+    // Said even where a test failed: a changed environment explains later failures.
+    for (fingerprint, folder) in before {
+        fingerprint.check(&folder).context("the tests must leave the environments alone")?;
+    }
+    tests
+}
