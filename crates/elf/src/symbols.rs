@@ -50,6 +50,15 @@ impl Symbol<'_> {
     pub fn is_object(&self) -> bool {
         self.info & 15 == 1
     }
+    /// Whether it is code: a function, or one that is chosen at load.
+    pub fn is_code(&self) -> bool {
+        self.is_function() || self.is_indirect_function()
+    }
+    /// Whether another library's definition may take its place: neither local nor
+    /// of `STV_INTERNAL`, `STV_HIDDEN` or `STV_PROTECTED` visibility.
+    pub fn is_preemptible(&self) -> bool {
+        !self.is_local() && self.other & 3 == 0
+    }
     /// `STT_TLS`.
     pub fn is_thread_local(&self) -> bool {
         self.info & 15 == 6

@@ -95,8 +95,7 @@ pub fn capabilities(cpu: Cpu, interpreter: &Interpreter) -> (Vec<Capability>, Ve
     let allowed = || Level::ALL.into_iter().filter(|level| (lowest..=highest).contains(level));
     let mut traced = Vec::new();
     for level in allowed().filter(|level| *level <= here) {
-        let variables =
-            if level == here { BTreeMap::new() } else { level.variables(&numpy) };
+        let variables = if level == here { BTreeMap::new() } else { level.variables(&numpy) };
         traced.push(Capability {
             name: level.name().to_owned(),
             variables: variables.clone(),

@@ -12,7 +12,10 @@ pub fn run(command: &Verify, global: &Global, talk: &Talk) -> Result<Exit> {
     let interpreter = Interpreter::find(global.python.as_deref())?;
     let manifest = command.package.join(MANIFEST);
     let text = std::fs::read(&manifest).map_err(|error| {
-        bad_input(format!("{} is not a package: cannot read {MANIFEST}: {error}", command.package.display()))
+        bad_input(format!(
+            "{} is not a package: cannot read {MANIFEST}: {error}",
+            command.package.display()
+        ))
     })?;
     let manifest: Manifest = serde_json::from_slice(&text).map_err(|error| {
         bad_input(format!("{} is damaged: {error}; pack again", manifest.display()))
@@ -23,9 +26,8 @@ pub fn run(command: &Verify, global: &Global, talk: &Talk) -> Result<Exit> {
             manifest.python, interpreter.version
         )));
     }
-    let verdict = talk.phase("verify", || {
-        verify::verify(&interpreter, &command.package, &command.command)
-    })?;
+    let verdict =
+        talk.phase("verify", || verify::verify(&interpreter, &command.package, &command.command))?;
     if global.json {
         println!("{}", serde_json::to_string_pretty(&verdict)?);
     }

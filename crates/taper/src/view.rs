@@ -36,7 +36,7 @@ pub struct View {
 pub fn for_cpu(environment: &Environment) -> Result<View> {
     let mut gpu = GpuSide::find(environment)?;
     let wanted = wanted(environment, &gpu)?;
-    for (path, wanted) in &wanted {
+    for (path, wanted) in wanted.iter().filter(|(_, wanted)| wanted.reached) {
         gpu.add_needed_by(path, &wanted.by);
     }
     let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
@@ -55,7 +55,8 @@ pub fn for_cpu(environment: &Environment) -> Result<View> {
             let bytes = MappedFile::open(&library.source)?;
             let library_read = Library::parse(&bytes).with_context(|| path.clone())?;
             let symbols = wanted.get(path).cloned().unwrap_or_default();
-            let keep = if symbols.symbols.is_empty() { PageSet::new() } else { host_pages(&library_read) };
+            let keep =
+                if symbols.symbols.is_empty() { PageSet::new() } else { host_pages(&library_read) };
             let made = standin::standin(&Request {
                 library: &library_read,
                 wanted: &symbols,
@@ -102,7 +103,8 @@ fn wanted(environment: &Environment, gpu: &GpuSide) -> Result<BTreeMap<String, W
         .collect::<Result<_, plan::Error>>()?;
     let kept = parse(&kept);
     let dropped = parse(&dropped);
-    let kept: Vec<(&str, &Library<'_>)> = kept.iter().map(|(name, library)| (*name, library)).collect();
+    let kept: Vec<(&str, &Library<'_>)> =
+        kept.iter().map(|(name, library)| (*name, library)).collect();
     let dropped: Vec<(&str, &Library<'_>)> =
         dropped.iter().map(|(name, library)| (*name, library)).collect();
     Ok(standin::wanted(&kept, &dropped)?)
@@ -146,9 +148,11 @@ pub fn other_vendor(environment: &Environment) -> Result<BTreeMap<PathBuf, Vec<P
     let vendor = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let is_intel = vendor.contains("GenuineIntel");
     let mut patches = BTreeMap::new();
-    for file in environment.files.iter().filter(|file| {
-        file.in_scope && file.kind == Kind::SharedLibrary && file.size > 1 << 20
-    }) {
+    for file in environment
+        .files
+        .iter()
+        .filter(|file| file.in_scope && file.kind == Kind::SharedLibrary && file.size > 1 << 20)
+    {
         let source = environment.source(file);
         let bytes = MappedFile::open(&source)?;
         let Ok(library) = Library::parse(&bytes) else { continue };

@@ -79,11 +79,8 @@ fn read_again(stage: &Stage, path: &str, source: &PathBuf, keep: &PageSet) -> Re
 fn unit<'a>(environment: &Environment, view: &View, file: &FilePlan) -> Result<Option<Unit<'a>>> {
     let found = &environment.files[file.index];
     let source = environment.source(found);
-    let entry = |content| Entry {
-        path: file.path.clone(),
-        executable: found.mode & 0o111 != 0,
-        content,
-    };
+    let entry =
+        |content| Entry { path: file.path.clone(), executable: found.mode & 0o111 != 0, content };
     let whole = |source| Unit {
         entry: entry(Content::File(source)),
         reason: file.reason,
@@ -213,7 +210,8 @@ fn modules<'a>(environment: &Environment, plan: &Plan) -> Result<Vec<Unit<'a>>> 
 
 /// Where Python caches the bytecode of a source (PEP 3147).
 pub fn bytecode_path(source: &str, minor: u32) -> String {
-    let (folder, name) = source.rsplit_once('/').map_or(("", source), |(folder, name)| (folder, name));
+    let (folder, name) =
+        source.rsplit_once('/').map_or(("", source), |(folder, name)| (folder, name));
     let stem = name.strip_suffix(".py").unwrap_or(name);
     let slash = if folder.is_empty() { "" } else { "/" };
     format!("{folder}{slash}__pycache__/{stem}.cpython-3{minor}.pyc")
@@ -236,23 +234,22 @@ fn records(
             }
         }
     }
-    let entries: Vec<Entry<'_>> = plan
-        .files
-        .iter()
-        .filter(|file| file.action == Action::Record)
-        .map(|file| {
-            let owner = environment.files[file.index].distribution;
-            let own = outcome
-                .written
-                .iter()
-                .filter(|written| owner.is_some() && owners.get(&written.path).copied() == owner);
-            Entry {
-                path: file.path.clone(),
-                executable: false,
-                content: Content::Bytes(record(&file.path, own)),
-            }
-        })
-        .collect();
+    let entries: Vec<Entry<'_>> =
+        plan.files
+            .iter()
+            .filter(|file| file.action == Action::Record)
+            .map(|file| {
+                let owner = environment.files[file.index].distribution;
+                let own = outcome.written.iter().filter(|written| {
+                    owner.is_some() && owners.get(&written.path).copied() == owner
+                });
+                Entry {
+                    path: file.path.clone(),
+                    executable: false,
+                    content: Content::Bytes(record(&file.path, own)),
+                }
+            })
+            .collect();
     let written = stage.write(&entries)?;
     let sum: u64 = written.iter().map(|file| file.size).sum();
     *outcome.reasons.entry(Reason::Metadata.text().to_owned()).or_default() += sum;

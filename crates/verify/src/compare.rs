@@ -79,8 +79,7 @@ pub(crate) fn run(
     let stdout = place.join("stdout");
     workload.stdout = Output::File(File::create(&stdout).map_err(Error::file(&stdout))?);
     workload.env.insert(OUTPUT_VARIABLE.into(), folder.clone().into());
-    let options =
-        Options { roots: roots.to_vec(), ..Options::default() };
+    let options = Options { roots: roots.to_vec(), ..Options::default() };
     let observations = tracer::run(workload, &options)?;
     Ok(Outcome { observations, stdout, folder })
 }
@@ -145,8 +144,8 @@ pub(crate) fn differences(original: &Outcome, packed: &Outcome) -> Result<Vec<Di
             (Some(_), None) => "missing",
             (None, Some(_)) => "extra",
             (Some(a), Some(b)) => {
-                let same = fs::read(a).map_err(Error::file(a))?
-                    == fs::read(b).map_err(Error::file(b))?;
+                let same =
+                    fs::read(a).map_err(Error::file(a))? == fs::read(b).map_err(Error::file(b))?;
                 if same {
                     continue;
                 }

@@ -107,8 +107,7 @@ fn workload(
     } else {
         let found = find(&path, first);
         // A console script of the environment starts the environment's Python.
-        if let Some(script) =
-            found.as_ref().filter(|file| is_script_of(interpreter, file)).cloned()
+        if let Some(script) = found.as_ref().filter(|file| is_script_of(interpreter, file)).cloned()
         {
             args.insert(0, script.into());
             python.to_path_buf()
