@@ -20,6 +20,9 @@ const ARCHITECTURE: u32 = 0xc000_003e;
 const X32_BIT: u32 = 0x4000_0000;
 const MMAP: u32 = libc::SYS_mmap as u32;
 
+/// The flags of a reservation by the loader.
+pub const RESERVATION: u32 = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS) as u32;
+
 const LOAD: u16 = 0x20;
 const JUMP_EQUAL: u16 = 0x15;
 const JUMP_AT_LEAST: u16 = 0x35;
@@ -81,10 +84,16 @@ pub fn program() -> Vec<sock_filter> {
     for number in ALWAYS {
         code.push(op(JUMP_EQUAL, number as u32, TO_TRACE, 0));
     }
-    // A file's mapping stops; anonymous memory (descriptor -1) does not.
-    code.push(op(JUMP_EQUAL, MMAP, 0, 2));
+    // A file's mapping stops. So does a reservation of address space, private,
+    // anonymous and without rights: the loader makes one for a library that asks for
+    // more than a page's alignment. Other anonymous memory (descriptor -1) passes.
+    code.push(op(JUMP_EQUAL, MMAP, 0, 6));
     code.push(op(LOAD, half(4, false), 0, 0));
     code.push(op(JUMP_EQUAL, u32::MAX, 0, TO_TRACE));
+    code.push(op(LOAD, half(2, false), 0, 0));
+    code.push(op(JUMP_EQUAL, 0, 0, 2));
+    code.push(op(LOAD, half(3, false), 0, 0));
+    code.push(op(JUMP_EQUAL, RESERVATION, TO_TRACE, 0));
     code.push(op(LOAD, 0, 0, 0));
     for index in 0..6 {
         code.push(op(LOAD, half(index, true), 0, 0));
@@ -155,6 +164,8 @@ mod tests {
         assert!(stops(libc::SYS_openat, [0; 6]));
         assert!(stops(libc::SYS_mmap, [0, 4096, 1, 2, 5, 0]));
         assert!(!stops(libc::SYS_mmap, [0, 4096, 3, 0x22, u64::from(u32::MAX), 0]));
+        assert!(stops(libc::SYS_mmap, [0, 4096, 0, 0x22, u64::from(u32::MAX), 0]));
+        assert!(!stops(libc::SYS_mmap, [0, 4096, 0, 0x4022, u64::from(u32::MAX), 0]));
         assert!(!stops(libc::SYS_newfstatat, [3, 1, 2, 0, 0, 0]));
         assert!(stops(libc::SYS_newfstatat, [3, inside, 2, 0, 0, 0]));
         assert!(!stops(libc::SYS_mprotect, [inside, 4096, 1, 0, 0, COOKIE]));

@@ -160,7 +160,15 @@ impl Engine {
         let writable = protection & libc::PROT_WRITE as u8 != 0;
         let executable = protection & libc::PROT_EXEC as u8 != 0;
         if descriptor as i32 == -1 {
-            self.with_space(task, |space| space.set(address..address + length, Page::Plain));
+            let reserves = address == 0 && protection == 0 && self.options.pages;
+            if reserves && let Some(wanted) = self.next_slot(task, length) {
+                registers.rdi = wanted;
+                process::set_registers(task, &registers)?;
+            } else if in_window(address) {
+                self.with_space(task, |space| {
+                    space.set(address..address + length, Page::Plain);
+                });
+            }
             return Ok(());
         }
         let Some((path, own)) = self.files.of_descriptor(task, descriptor) else { return Ok(()) };
@@ -174,10 +182,29 @@ impl Engine {
         }
         let library = self.library(&path, &own);
         let Some(first) = self.libraries[library].first else { return Ok(()) };
+        let Some(known) = self.tasks.get(&task) else { return Ok(()) };
+        let stub = known.space.borrow().stub;
+        if stub == 0 {
+            let real = Box::new(registers);
+            registers.rdi = 0;
+            registers.rsi = PAGE;
+            registers.rdx = (libc::PROT_READ | libc::PROT_EXEC) as u64;
+            registers.r10 = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS) as u64;
+            registers.r8 = u64::MAX;
+            registers.r9 = 0;
+            process::set_registers(task, &registers)?;
+            self.wait_for(task, Pending::Stub { real });
+            return Ok(());
+        }
         if in_window(address) {
-            // A later segment, over the first mapping.
+            // A later segment over the first mapping, or the first in a reservation.
             let state = if writable { Page::Plain } else { Page::Closed(protection) };
-            self.with_space(task, |space| space.set(address..address + length, state));
+            self.with_space(task, |space| {
+                if space.page(address).is_none() {
+                    space.add(address, length, library, address.wrapping_sub(first));
+                }
+                space.set(address..address + length, state);
+            });
             if !writable {
                 registers.rdx = 0;
                 process::set_registers(task, &registers)?;
@@ -190,34 +217,25 @@ impl Engine {
         if address != 0 || writable {
             return Ok(());
         }
-        let Some(known) = self.tasks.get(&task) else { return Ok(()) };
-        let (stub, wanted) = {
-            let mut space = known.space.borrow_mut();
-            let wanted = space.next.max(WINDOW_START + SLOT);
-            if space.stub != 0 {
-                space.next = (wanted + length + SLOT).next_multiple_of(SLOT);
-            }
-            (space.stub, wanted)
-        };
-        if stub == 0 {
-            let real = Box::new(registers);
-            registers.rsi = PAGE;
-            registers.rdx = (libc::PROT_READ | libc::PROT_EXEC) as u64;
-            registers.r10 = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS) as u64;
-            registers.r8 = u64::MAX;
-            registers.r9 = 0;
-            process::set_registers(task, &registers)?;
-            self.wait_for(task, Pending::Stub { real });
-            return Ok(());
-        }
-        if !in_window(wanted + length) {
+        let Some(wanted) = self.next_slot(task, length) else {
             return Err(io::Error::other("a process loaded more than 1 TiB of libraries"));
-        }
+        };
         registers.rdi = wanted;
         registers.rdx = 0;
         process::set_registers(task, &registers)?;
         self.wait_for(task, Pending::Map { library, length, protection, first, wanted });
         Ok(())
+    }
+
+    /// Room for `length` bytes in the window of a task; `None` where it is full.
+    fn next_slot(&self, task: pid_t, length: u64) -> Option<u64> {
+        let mut space = self.tasks.get(&task)?.space.borrow_mut();
+        let wanted = space.next.max(WINDOW_START + SLOT);
+        let end = wanted.checked_add(length)?;
+        in_window(end).then(|| {
+            space.next = (end + SLOT).next_multiple_of(SLOT);
+            wanted
+        })
     }
 
     /// The number of the library with this path, whose bytes are in the file `own`.

@@ -17,8 +17,10 @@ pub struct Leak {
     pub why: &'static str,
 }
 
-/// Folders in which a system keeps the C library and its companions.
-const SYSTEM_LIBRARIES: [&str; 4] = ["/lib", "/lib64", "/usr/lib", "/usr/lib64"];
+/// Where a system keeps the C library and its companions, and the loader's index of
+/// them.
+const SYSTEM_LIBRARIES: [&str; 5] =
+    ["/lib", "/lib64", "/usr/lib", "/usr/lib64", "/etc/ld.so.cache"];
 
 /// Every file of `seen` that is neither in the package nor part of the bare
 /// interpreter, the system's libraries, or the application.
