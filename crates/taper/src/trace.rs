@@ -120,6 +120,8 @@ pub fn trace(
         let options = Options {
             roots: interpreter.site_packages.clone(),
             pages: true,
+            // Which files are asked about does not depend on the processor.
+            probes: number == 0,
             redirects: view.redirects.clone(),
             patches: if capability.other_vendor { flips.clone() } else { BTreeMap::new() },
         };

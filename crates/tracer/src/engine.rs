@@ -91,7 +91,7 @@ pub struct Engine {
 /// Runs a workload on the calling thread.
 pub fn run(workload: Workload, options: &Options) -> Result<Observations, Error> {
     let program = workload.program.clone();
-    let first = process::start(workload)?;
+    let first = process::start(workload, options.probes)?;
     let mut engine = Engine {
         options: options.clone(),
         files: Files::new(options),

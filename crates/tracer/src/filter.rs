@@ -26,19 +26,18 @@ pub const RESERVATION: u32 = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS) as u32;
 const LOAD: u16 = 0x20;
 const JUMP_EQUAL: u16 = 0x15;
 const JUMP_AT_LEAST: u16 = 0x35;
+const JUMP_ANY_BIT: u16 = 0x45;
 const RETURN: u16 = 0x06;
 const ALLOW: u32 = 0x7fff_0000;
 const TRACE: u32 = 0x7ff0_0000;
 
 /// System calls that always stop: they name files, list folders, or hold pointers
-/// inside structures. Not `newfstatat` and `statx`: Python's imports make them by
-/// the ten thousand, and a file whose content matters is opened.
-const ALWAYS: [libc::c_long; 21] = [
+/// inside structures.
+const ALWAYS: [libc::c_long; 20] = [
     libc::SYS_open,
     libc::SYS_openat,
     libc::SYS_openat2,
     libc::SYS_creat,
-    libc::SYS_stat,
     libc::SYS_lstat,
     libc::SYS_getdents64,
     libc::SYS_access,
@@ -57,6 +56,10 @@ const ALWAYS: [libc::c_long; 21] = [
     libc::SYS_process_vm_writev,
 ];
 
+/// System calls that stop where probes are asked for. Python's imports make them by
+/// the ten thousand.
+const PROBES: [libc::c_long; 3] = [libc::SYS_newfstatat, libc::SYS_statx, libc::SYS_stat];
+
 fn op(code: u16, k: u32, jt: u8, jf: u8) -> sock_filter {
     sock_filter { code, jt, jf, k }
 }
@@ -66,8 +69,8 @@ fn half(index: u32, high: bool) -> u32 {
     16 + index * 8 + if high { 4 } else { 0 }
 }
 
-/// The filter's program. Other architectures and the x32 interface pass untouched.
-pub fn program() -> Vec<sock_filter> {
+/// The filter's program; with `probes`, calls that only ask about files stop too. Other architectures and the x32 interface pass untouched.
+pub fn program(probes: bool) -> Vec<sock_filter> {
     // Jumps to the end are written as distances once the length is known.
     const TO_ALLOW: u8 = 254;
     const TO_TRACE: u8 = 255;
@@ -83,6 +86,18 @@ pub fn program() -> Vec<sock_filter> {
     ];
     for number in ALWAYS {
         code.push(op(JUMP_EQUAL, number as u32, TO_TRACE, 0));
+    }
+    if probes {
+        for number in PROBES {
+            // An fstat in disguise, with an empty path, names no file.
+            code.push(op(JUMP_EQUAL, number as u32, 0, 3));
+            let flags =
+                if number == libc::SYS_newfstatat { half(3, false) } else { half(2, false) };
+            code.push(op(LOAD, flags, 0, 0));
+            let none = if number == libc::SYS_stat { 0 } else { libc::AT_EMPTY_PATH as u32 };
+            code.push(op(JUMP_ANY_BIT, none, 0, TO_TRACE));
+            code.push(op(LOAD, 0, 0, 0));
+        }
     }
     // A file's mapping stops. So does a reservation of address space, private,
     // anonymous and without rights: the loader makes one for a library that asks for
@@ -128,7 +143,7 @@ mod tests {
         data.extend(ARCHITECTURE.to_le_bytes());
         data.extend(0u64.to_le_bytes());
         args.iter().for_each(|arg| data.extend(arg.to_le_bytes()));
-        let code = program();
+        let code = program(true);
         let (mut at, mut value) = (0, 0u32);
         loop {
             let op = code[at];
@@ -141,6 +156,7 @@ mod tests {
                 }
                 JUMP_EQUAL => value == op.k,
                 JUMP_AT_LEAST => value >= op.k,
+                JUMP_ANY_BIT => value & op.k != 0,
                 RETURN => return op.k == TRACE,
                 other => panic!("{other}"),
             };
@@ -151,7 +167,7 @@ mod tests {
     #[test]
     fn window_arguments_stop_and_others_pass() {
         let inside = WINDOW_START + 0x1234;
-        assert!(program().len() < 250);
+        assert!(program(true).len() < 250);
         for place in 0..6 {
             let mut args = [1; 6];
             args[place] = inside;
@@ -166,7 +182,8 @@ mod tests {
         assert!(!stops(libc::SYS_mmap, [0, 4096, 3, 0x22, u64::from(u32::MAX), 0]));
         assert!(stops(libc::SYS_mmap, [0, 4096, 0, 0x22, u64::from(u32::MAX), 0]));
         assert!(!stops(libc::SYS_mmap, [0, 4096, 0, 0x4022, u64::from(u32::MAX), 0]));
-        assert!(!stops(libc::SYS_newfstatat, [3, 1, 2, 0, 0, 0]));
+        assert!(stops(libc::SYS_newfstatat, [3, 1, 2, 0, 0, 0]));
+        assert!(!stops(libc::SYS_newfstatat, [3, 1, 2, 0x1000, 0, 0]));
         assert!(stops(libc::SYS_newfstatat, [3, inside, 2, 0, 0, 0]));
         assert!(!stops(libc::SYS_mprotect, [inside, 4096, 1, 0, 0, COOKIE]));
         assert!(stops(libc::SYS_mprotect, [inside, 4096, 1, 0, 0, 0]));

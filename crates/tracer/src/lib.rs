@@ -60,6 +60,9 @@ pub struct Options {
     pub roots: Vec<PathBuf>,
     /// Whether pages are traced at all; without, only files are.
     pub pages: bool,
+    /// Whether files that are only asked about, with `stat`, are noted as well. They
+    /// are many: an import of torch makes 18,000 such calls.
+    pub probes: bool,
     /// What opens of a file, by its path with links resolved, see instead.
     pub redirects: BTreeMap<PathBuf, Redirect>,
     /// Code that is changed in memory when a library is loaded, by its path.
@@ -107,8 +110,8 @@ pub struct Observations {
     pub opened: BTreeSet<PathBuf>,
     /// Folders that were opened.
     pub listed: BTreeSet<PathBuf>,
-    /// Files below the roots that `access` or `readlink` asked about, and nothing
-    /// opened. `stat` is not among them: it is too frequent to stop for.
+    /// Files below the roots that `stat`, `access` or `readlink` asked about, and
+    /// nothing opened.
     pub probed: BTreeSet<PathBuf>,
     /// Programs that were started.
     pub executed: BTreeSet<PathBuf>,

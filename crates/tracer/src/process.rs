@@ -39,8 +39,8 @@ fn check(result: c_long) -> io::Result<c_long> {
     if result == -1 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
-/// Starts `workload` as a tracee with the filter. It runs once this returns.
-pub fn start(workload: Workload) -> Result<pid_t, Error> {
+/// Starts `workload` as a tracee with the filter, which stops for `probes` or not. It runs once this returns.
+pub fn start(workload: Workload, probes: bool) -> Result<pid_t, Error> {
     let Workload { program: path, args, env, cwd, stdout, stderr } = workload;
     let fail = |source| Error::Start { program: path.clone(), source };
     let text = |word: &OsStr| {
@@ -63,7 +63,7 @@ pub fn start(workload: Workload) -> Result<pid_t, Error> {
         list.iter().map(|word| word.as_ptr()).chain([std::ptr::null()]).collect()
     };
     let (argv, envp) = (pointers(&words), pointers(&variables));
-    let mut code = program();
+    let mut code = program(probes);
     let filter = libc::sock_fprog { len: code.len() as u16, filter: code.as_mut_ptr() };
     let null = File::options().read(true).write(true).open("/dev/null").map_err(fail)?;
     let target = |output: &Output| match output {

@@ -63,7 +63,11 @@ impl Engine {
             libc::SYS_stat | libc::SYS_lstat | libc::SYS_access | libc::SYS_readlink => {
                 self.path(task, registers, at_folder, first, Use::Probe, 0)?;
             }
-            libc::SYS_faccessat | libc::SYS_faccessat2 | libc::SYS_readlinkat => {
+            libc::SYS_newfstatat
+            | libc::SYS_statx
+            | libc::SYS_faccessat
+            | libc::SYS_faccessat2
+            | libc::SYS_readlinkat => {
                 self.path(task, registers, first, second, Use::Probe, 1)?;
             }
             libc::SYS_getdents64 => {
