@@ -77,6 +77,16 @@ pub fn wanted(
     let named: BTreeSet<&str> = kept.iter().flat_map(|(_, library)| library.needed()).collect();
     let names: Vec<&str> =
         dropped.iter().map(|(path, library)| library.soname().unwrap_or(file_name(path))).collect();
+    // Only what kept libraries name, and what that names in turn, is loaded with them.
+    let mut reachable: BTreeSet<usize> = BTreeSet::new();
+    let mut work: Vec<usize> =
+        (0..dropped.len()).filter(|number| named.contains(names[*number])).collect();
+    while let Some(number) = work.pop() {
+        if reachable.insert(number) {
+            let needed = dropped[number].1.needed();
+            work.extend(needed.iter().filter_map(|name| by_name.get(name)).flatten());
+        }
+    }
     for ((path, library), symbols) in kept.iter().zip(all_symbols) {
         let versions = library.versions()?;
         for need in &versions.needs {
@@ -86,12 +96,26 @@ pub fn wanted(
             }
         }
         for symbol in symbols.iter().filter(|symbol| !symbol.is_defined()) {
-            let definers = absent_symbols.get(symbol.name).map_or(&[][..], Vec::as_slice);
+            let version = versions.name(symbol.version);
+            // A version says which library it is asked of: often the system's C++ one,
+            // whose functions others contain and export as well.
+            if version
+                .is_some_and(|(_, asked)| asked.is_some_and(|asked| !by_name.contains_key(asked)))
+            {
+                continue;
+            }
+            let definers: Vec<usize> = absent_symbols
+                .get(symbol.name)
+                .into_iter()
+                .flatten()
+                .copied()
+                .filter(|number| reachable.contains(number))
+                .collect();
             let direct = definers.iter().any(|number| named.contains(names[*number]));
             for number in
                 definers.iter().filter(|number| !direct || named.contains(names[**number]))
             {
-                let version = versions.name(symbol.version).map(|(name, _)| name.to_owned());
+                let version = version.map(|(name, _)| name.to_owned());
                 all[*number].symbols.insert(symbol.name.to_owned(), version);
                 all[*number].by.insert((*path).to_owned());
             }
