@@ -3,6 +3,12 @@
 use elf::{Functions, Library, PAGE, PageSet};
 use serde::Serialize;
 
+/// A library in which several threads ran stays whole up to this many bytes. Which
+/// of its paths run depends on how threads meet: a work-stealing pool takes its
+/// contended paths in one run of ten. Larger ones (PyTorch itself, BLAS) hand out
+/// work in fixed shares.
+const WHOLE_IF_THREADED: u64 = 16 << 20;
+
 /// The pages of one library's read-only segments, divided by reason. The sets do
 /// not overlap; what is in none of them leaves.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -13,6 +19,8 @@ pub struct LibraryPages {
     pub touched: PageSet,
     /// The rest of functions that were touched, with unwind data and landing pads.
     pub functions: PageSet,
+    /// The rest of a library whose threads choose their paths by chance.
+    pub threaded: PageSet,
     /// Pages of read-only segments that leave.
     pub absent: u64,
 }
@@ -23,6 +31,7 @@ impl LibraryPages {
         let mut keep = self.loader.clone();
         keep.union(&self.touched);
         keep.union(&self.functions);
+        keep.union(&self.threaded);
         keep
     }
 
@@ -32,12 +41,17 @@ impl LibraryPages {
     }
 }
 
-/// Divides the pages of `library` of which a workload touched `touched`.
+/// Divides the pages of `library` of which a workload touched `touched`, on several
+/// threads if `threaded`.
 ///
 /// # Errors
 /// What [`elf::Error`] says of a library that is not understood; the caller keeps
 /// it whole.
-pub fn library_pages(library: &Library<'_>, touched: &PageSet) -> Result<LibraryPages, elf::Error> {
+pub fn library_pages(
+    library: &Library<'_>,
+    touched: &PageSet,
+    threaded: bool,
+) -> Result<LibraryPages, elf::Error> {
     let all = library.read_only_pages();
     let inside = |pages: &PageSet| pages.iter().filter(|page| all.contains(*page)).collect();
     let loader: PageSet = inside(&library.loader_pages()?);
@@ -49,6 +63,10 @@ pub fn library_pages(library: &Library<'_>, touched: &PageSet) -> Result<Library
     };
     let touched = without(&seen, &[&loader]);
     let functions = without(&whole, &[&loader, &touched]);
-    let absent = all.len() - loader.len() - touched.len() - functions.len();
-    Ok(LibraryPages { loader, touched, functions, absent })
+    let rest = without(&all, &[&loader, &touched, &functions]);
+    if threaded && all.len() * PAGE <= WHOLE_IF_THREADED {
+        return Ok(LibraryPages { loader, touched, functions, threaded: rest, absent: 0 });
+    }
+    let threaded = PageSet::new();
+    Ok(LibraryPages { loader, touched, functions, threaded, absent: rest.len() })
 }

@@ -177,8 +177,8 @@ impl Seen<'_> {
         }
         if let Some(used) = self.profile.libraries.get(path) {
             let bytes = MappedFile::open(&self.environment.source(file))?;
-            let pages =
-                Library::parse(&bytes).and_then(|library| library_pages(&library, &used.pages));
+            let pages = Library::parse(&bytes)
+                .and_then(|library| library_pages(&library, &used.pages, used.threaded));
             return Ok(match pages {
                 Ok(pages) => (Action::Shrink(pages), Reason::Loaded),
                 Err(error) => {

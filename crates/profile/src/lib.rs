@@ -61,6 +61,9 @@ pub struct LibraryUse {
     pub build_id: Option<String>,
     /// The BLAKE3 hash of the file in hexadecimal.
     pub content: String,
+    /// Whether a thread besides a process's first ran in it: which of its paths run
+    /// may then differ from run to run.
+    pub threaded: bool,
     /// The pages that were touched: unrelocated address divided by the page size.
     pub pages: PageSet,
 }
@@ -171,7 +174,10 @@ impl Profile {
                 None => {
                     self.libraries.insert(name.clone(), theirs.clone());
                 }
-                Some(mine) if mine.content == theirs.content => mine.pages.union(&theirs.pages),
+                Some(mine) if mine.content == theirs.content => {
+                    mine.threaded |= theirs.threaded;
+                    mine.pages.union(&theirs.pages);
+                }
                 Some(mine) => return Err(changed(name, &mine.content, &theirs.content)),
             }
         }
@@ -225,6 +231,7 @@ mod tests {
         let library = LibraryUse {
             build_id: None,
             content: content.into(),
+            threaded: false,
             pages: pages.iter().copied().collect(),
         };
         profile.libraries.insert("torch/lib/libtorch_cpu.so".into(), library);

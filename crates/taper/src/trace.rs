@@ -155,7 +155,8 @@ pub fn trace(
         for (path, pages) in seen.libraries {
             if let Some(name) = environment.relative(&path) {
                 let (build_id, content) = identities.of(&path)?;
-                one.libraries.insert(name, LibraryUse { build_id, content, pages });
+                let threaded = seen.threaded.contains(&path);
+                one.libraries.insert(name, LibraryUse { build_id, content, threaded, pages });
             }
         }
         let inside = |path: &PathBuf| environment.relative(path);

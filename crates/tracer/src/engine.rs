@@ -59,6 +59,8 @@ pub enum Pending {
 pub struct Task {
     pub space: Rc<RefCell<Space>>,
     pub pending: Option<Pending>,
+    /// Whether it is a thread besides its process's first.
+    thread: bool,
     /// The last fault: address, instruction, and how often in a row.
     last: (u64, u64, u32),
 }
@@ -68,6 +70,8 @@ pub struct Task {
 pub struct Library {
     pub path: PathBuf,
     pub pages: PageSet,
+    /// Whether a thread besides a process's first ran in it.
+    pub threaded: bool,
     pub patches: Vec<Patch>,
     /// Page address of the first loadable segment; `None` for other files.
     pub first: Option<u64>,
@@ -111,7 +115,11 @@ pub fn run(workload: Workload, options: &Options) -> Result<Observations, Error>
         return Err(Error::Start { program, source });
     }
     let mut libraries: BTreeMap<PathBuf, PageSet> = BTreeMap::new();
+    let mut threaded = BTreeSet::new();
     for library in engine.libraries.into_iter().filter(|library| library.first.is_some()) {
+        if library.threaded {
+            threaded.insert(library.path.clone());
+        }
         libraries.insert(library.path, library.pages);
     }
     let Files { opened, listed, mut probed, mapped, executed, .. } = engine.files;
@@ -119,6 +127,7 @@ pub fn run(workload: Workload, options: &Options) -> Result<Observations, Error>
     Ok(Observations {
         status,
         libraries,
+        threaded,
         mapped,
         opened,
         listed,
@@ -132,7 +141,7 @@ pub fn run(workload: Workload, options: &Options) -> Result<Observations, Error>
 
 impl Task {
     fn new(space: Rc<RefCell<Space>>) -> Self {
-        Self { space, pending: None, last: (0, 0, 0) }
+        Self { space, pending: None, thread: false, last: (0, 0, 0) }
     }
 }
 
@@ -269,7 +278,8 @@ impl Engine {
         if flags & libc::CLONE_THREAD as u64 == 0 {
             self.processes += 1;
         }
-        self.tasks.insert(child, Task::new(space));
+        let thread = flags & libc::CLONE_THREAD as u64 != 0;
+        self.tasks.insert(child, Task { thread, ..Task::new(space) });
         if let Some(at) = self.early.iter().position(|early| *early == child) {
             self.early.swap_remove(at);
             self.go(child, 0);
@@ -334,6 +344,11 @@ impl Engine {
         }
         space.opened += 1;
         let stub = space.stub;
+        if known.thread
+            && let Some((_, library, _)) = space.page(address)
+        {
+            self.libraries[library].threaded = true;
+        }
         record(&mut self.libraries, &mut space, range.clone(), protection);
         drop(space);
         self.faults += 1;

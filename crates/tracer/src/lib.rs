@@ -104,6 +104,8 @@ pub struct Observations {
     /// Libraries below the roots, and their touched pages: unrelocated address
     /// divided by the page size.
     pub libraries: BTreeMap<PathBuf, PageSet>,
+    /// Those of them in which a thread besides a process's first touched a page.
+    pub threaded: BTreeSet<PathBuf>,
     /// Files that were mapped executable, or by the loader.
     pub mapped: BTreeSet<PathBuf>,
     /// Files that were opened and had been there before.

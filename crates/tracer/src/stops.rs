@@ -252,6 +252,7 @@ impl Engine {
         self.libraries.push(Library {
             path: path.into(),
             pages: elf::PageSet::new(),
+            threaded: false,
             patches: self.options.patches.get(path).cloned().unwrap_or_default(),
             first: first_page(own),
         });
