@@ -57,7 +57,7 @@ impl Symbol<'_> {
     /// Whether another library's definition may take its place: neither local nor
     /// of `STV_INTERNAL`, `STV_HIDDEN` or `STV_PROTECTED` visibility.
     pub fn is_preemptible(&self) -> bool {
-        !self.is_local() && self.other & 3 == 0
+        !self.is_local() && matches!(self.other & 3, 0)
     }
     /// `STT_TLS`.
     pub fn is_thread_local(&self) -> bool {

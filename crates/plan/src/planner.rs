@@ -31,8 +31,12 @@ pub enum Action {
         /// Pages of the original, of any segment.
         keep: PageSet,
     },
-    /// A module enters with its source and with bytecode that is never checked.
-    Module,
+    /// A module enters with bytecode that is never checked against its source.
+    Module {
+        /// Whether its source enters too: a workload read it, and not only its
+        /// bytecode.
+        source: bool,
+    },
     /// The list of a distribution's files is written anew.
     Record,
     /// It does not enter.
@@ -114,7 +118,10 @@ fn used_sources(environment: &Environment, profile: &Profile) -> BTreeSet<String
         .opened
         .iter()
         .map(|path| source_of(path).unwrap_or_else(|| path.clone()))
-        .filter(|path| path.ends_with(".py") && known.contains(path.as_str()))
+        .filter(|path| {
+            std::path::Path::new(path).extension() == Some("py".as_ref())
+                && known.contains(path.as_str())
+        })
         .collect()
 }
 
@@ -170,10 +177,12 @@ impl Seen<'_> {
         }
         if keep {
             let module = file.kind == Kind::PythonSource;
-            return Ok((if module { Action::Module } else { Action::Copy }, Reason::Kept));
+            let action = if module { Action::Module { source: true } } else { Action::Copy };
+            return Ok((action, Reason::Kept));
         }
         if self.sources.contains(path) {
-            return Ok((Action::Module, Reason::Opened));
+            let source = self.profile.opened.contains(path);
+            return Ok((Action::Module { source }, Reason::Opened));
         }
         if let Some(used) = self.profile.libraries.get(path) {
             let bytes = MappedFile::open(&self.environment.source(file))?;

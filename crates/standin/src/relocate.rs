@@ -125,17 +125,16 @@ pub(crate) fn kept(
                 }
             }
             Relocation::DTPMOD64 | Relocation::DTPOFF64 | Relocation::TPOFF64 => {
-                match symbol.filter(|symbol| !symbol.is_defined() && !symbol.name.is_empty()) {
-                    Some(symbol) => {
-                        Target::Symbol(symbol.name.to_owned(), relocation.addend, relocation.kind)
-                    }
-                    None => {
-                        thread_local = true;
-                        let offset = symbol
-                            .filter(|symbol| symbol.is_defined())
-                            .map_or(0, |symbol| symbol.address as i64);
-                        Target::ThreadLocal(relocation.kind, relocation.addend + offset)
-                    }
+                if let Some(symbol) =
+                    symbol.filter(|symbol| !symbol.is_defined() && !symbol.name.is_empty())
+                {
+                    Target::Symbol(symbol.name.to_owned(), relocation.addend, relocation.kind)
+                } else {
+                    thread_local = true;
+                    let offset = symbol
+                        .filter(|symbol| symbol.is_defined())
+                        .map_or(0, |symbol| symbol.address as i64);
+                    Target::ThreadLocal(relocation.kind, relocation.addend + offset)
                 }
             }
             _ => return Err(Error::Unsupported("a library with unusual relocations")),

@@ -55,10 +55,9 @@ pub fn wanted(
     let absent_symbols: HashMap<&str, Vec<usize>> =
         definers.into_iter().filter(|(name, _)| !here.contains(name)).collect();
     let mut all: Vec<Wanted> = Vec::new();
-    for number in 0..dropped.len() {
+    for (number, (_, library)) in dropped.iter().enumerate() {
         // What a stand-in's own code asks of the others that leave.
-        let elsewhere = dropped[number]
-            .1
+        let elsewhere = library
             .symbols()?
             .iter()
             .filter(|symbol| !symbol.is_defined())

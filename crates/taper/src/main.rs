@@ -36,7 +36,7 @@ fn main() -> std::process::ExitCode {
     match result {
         Ok(exit) => exit.into(),
         Err(error) => {
-            talk.error(&error);
+            talk::Talk::error(&error);
             exit::of(&error).into()
         }
     }

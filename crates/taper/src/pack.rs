@@ -76,7 +76,7 @@ pub fn run(command: &Pack, global: &Global, talk: &Talk) -> Result<Exit> {
     if let Some(budget) = command.budget
         && manifest.bytes.package > budget
     {
-        talk.warn(&format!(
+        Talk::warn(&format!(
             "the package would have {}, over the budget of {}; nothing was written",
             megabytes(manifest.bytes.package),
             megabytes(budget)
@@ -147,10 +147,10 @@ fn tell_plan(plan: &Plan, global: &Global, talk: &Talk) -> Result<()> {
     let mut sums = std::collections::BTreeMap::new();
     for file in &plan.files {
         let kept = match &file.action {
-            Action::Leave => 0,
+            Action::Leave | Action::Module { source: false } => 0,
             Action::Shrink(pages) => file.size.saturating_sub(pages.absent_bytes()),
             Action::StandIn { keep } => keep.len() * elf::PAGE,
-            Action::Copy | Action::Module | Action::Record => file.size,
+            Action::Copy | Action::Module { source: true } | Action::Record => file.size,
         };
         let sum: &mut (u64, u64, u64) = sums.entry(file.reason).or_default();
         *sum = (sum.0 + 1, sum.1 + file.size, sum.2 + kept);

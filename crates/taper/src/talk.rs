@@ -29,13 +29,12 @@ impl Talk {
     }
 
     /// Something that a person should know although the work goes on.
-    pub fn warn(&self, text: &str) {
+    pub fn warn(text: &str) {
         eprintln!("warning: {text}");
     }
 
-    /// An error and what led to it.
-    #[allow(clippy::unused_self)]
-    pub fn error(&self, error: &anyhow::Error) {
+    /// An error and what led to it, which no flag silences.
+    pub fn error(error: &anyhow::Error) {
         let mut said = error.to_string();
         eprintln!("error: {said}");
         for cause in error.chain().skip(1).map(ToString::to_string) {

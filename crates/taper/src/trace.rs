@@ -86,7 +86,7 @@ pub fn trace(
     let interpreter = &environment.interpreter;
     let (capabilities, unseen) = capabilities(cpu, interpreter);
     for name in unseen {
-        talk.warn(&format!(
+        Talk::warn(&format!(
             "this processor cannot show what libraries do on one with {name}, which --cpu {} \
              allows; trace there too and merge the profiles, or set ATEN_CPU_CAPABILITY on it",
             cpu.name()
@@ -185,9 +185,9 @@ impl<'a> Identities<'a> {
             return Ok(known.clone());
         }
         let bytes = MappedFile::open(path)?;
-        let build_id = Library::parse(&bytes)
-            .ok()
-            .and_then(|library| library.build_id().map(|id| id.iter().fold(String::new(), hex)));
+        let build_id = Library::parse(&bytes).ok().and_then(|library| {
+            library.build_id().map(|id| id.iter().copied().fold(String::new(), hex))
+        });
         let content = blake3::Hasher::new().update_rayon(&bytes).finalize().to_hex().to_string();
         self.known.insert(path.into(), (build_id.clone(), content.clone()));
         Ok((build_id, content))
@@ -203,7 +203,7 @@ impl<'a> Identities<'a> {
     }
 }
 
-fn hex(mut text: String, byte: &u8) -> String {
+fn hex(mut text: String, byte: u8) -> String {
     use std::fmt::Write;
     // Writing to a string does not fail.
     let _ = write!(text, "{byte:02x}");

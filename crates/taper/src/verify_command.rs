@@ -38,10 +38,10 @@ pub fn run(command: &Verify, global: &Global, talk: &Talk) -> Result<Exit> {
 /// Says what a verification found.
 pub fn tell(verdict: &verify::Verdict, talk: &Talk) {
     for difference in &verdict.differences {
-        talk.warn(&difference.to_string());
+        Talk::warn(&difference.to_string());
     }
     for leak in &verdict.leaks {
-        talk.warn(&format!("the run in the package used {}: {}", leak.path.display(), leak.why));
+        Talk::warn(&format!("the run in the package used {}: {}", leak.path.display(), leak.why));
     }
     if verdict.holds {
         talk.say(&format!(

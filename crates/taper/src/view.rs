@@ -43,7 +43,7 @@ pub fn for_cpu(environment: &Environment) -> Result<View> {
     let mut redirects: BTreeMap<PathBuf, Redirect> = gpu
         .hidden(environment)
         .into_iter()
-        .flat_map(|path| environment.locate(&path))
+        .filter_map(|path| environment.locate(&path))
         .map(|path| (path, Redirect::Hide))
         .collect();
     let probes: Vec<(PathBuf, PathBuf)> = gpu

@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use shrink::{Limits, Shrunk};
 use standin::Request;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What was written, and how many of its bytes are the original's.
 #[derive(Debug, Default)]
@@ -68,7 +68,7 @@ pub fn write(
 }
 
 /// Reads a written library with the second reader and shows it to the loader.
-fn read_again(stage: &Stage, path: &str, source: &PathBuf, keep: &PageSet) -> Result<()> {
+fn read_again(stage: &Stage, path: &str, source: &Path, keep: &PageSet) -> Result<()> {
     let written = stage.path().join(path);
     let bytes = MappedFile::open(&written)?;
     shrink::reread::check(&MappedFile::open(source)?, &bytes, keep)
@@ -88,7 +88,7 @@ fn unit<'a>(environment: &Environment, view: &View, file: &FilePlan) -> Result<O
         check: None,
     };
     Ok(match &file.action {
-        Action::Leave | Action::Record | Action::Module => None,
+        Action::Leave | Action::Record | Action::Module { .. } => None,
         Action::Copy => Some(whole(source)),
         Action::Shrink(pages) => {
             let keep = pages.keep();
@@ -127,6 +127,15 @@ fn unit<'a>(environment: &Environment, view: &View, file: &FilePlan) -> Result<O
     })
 }
 
+/// A module's source, the file to compile it from, and its bytecode with the number
+/// of bytes of it that are the original's, where the installer left it.
+type ReadModule = (Vec<u8>, PathBuf, Option<(Vec<u8>, u64)>);
+
+/// What stands in a source file that nobody read. Python uses its bytecode; there
+/// are no lines for tracebacks and `inspect.getsource` raises OSError.
+const NO_SOURCE: &[u8] =
+    b"# The source of this module is not in this package: no workload read it.\n";
+
 /// Every module with its bytecode. What the installer left is used where Python
 /// would use it; the rest is compiled.
 fn modules<'a>(environment: &Environment, plan: &Plan) -> Result<Vec<Unit<'a>>> {
@@ -138,8 +147,8 @@ fn modules<'a>(environment: &Environment, plan: &Plan) -> Result<Vec<Unit<'a>>> 
     let mut stale = Vec::new();
     let mut units = Vec::new();
     let sources: Vec<&FilePlan> =
-        plan.files.iter().filter(|file| file.action == Action::Module).collect();
-    let read: Vec<(Vec<u8>, PathBuf, Option<(Vec<u8>, u64)>)> = sources
+        plan.files.iter().filter(|file| matches!(file.action, Action::Module { .. })).collect();
+    let read: Vec<ReadModule> = sources
         .par_iter()
         .map(|file| {
             let found = &environment.files[file.index];
@@ -181,6 +190,8 @@ fn modules<'a>(environment: &Environment, plan: &Plan) -> Result<Vec<Unit<'a>>> 
                 None => bail!("the compiler left out {}", file.path),
             },
         };
+        // Without bytecode, the source is what runs.
+        let keeps = file.action == Action::Module { source: true } || made.is_none();
         if let Some(made) = made {
             units.push(Unit {
                 entry: Entry {
@@ -198,10 +209,10 @@ fn modules<'a>(environment: &Environment, plan: &Plan) -> Result<Vec<Unit<'a>>> 
             entry: Entry {
                 path: file.path.clone(),
                 executable: found.mode & 0o111 != 0,
-                content: Content::Bytes(text),
+                content: Content::Bytes(if keeps { text } else { NO_SOURCE.to_vec() }),
             },
             reason: file.reason,
-            hot: file.size,
+            hot: if keeps { file.size } else { 0 },
             check: None,
         });
     }
@@ -228,7 +239,7 @@ fn records(
     for file in &plan.files {
         if let Some(owner) = environment.files[file.index].distribution {
             owners.insert(file.path.clone(), owner);
-            if file.action == Action::Module {
+            if matches!(file.action, Action::Module { .. }) {
                 let minor = environment.interpreter.minor();
                 owners.insert(bytecode_path(&file.path, minor), owner);
             }

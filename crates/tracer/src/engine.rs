@@ -313,15 +313,12 @@ impl Engine {
         let registers = process::registers(task)?;
         let Some(known) = self.tasks.get_mut(&task) else { return Ok(()) };
         let mut space = known.space.borrow_mut();
-        let protection = match space.page(address) {
-            Some((Page::Closed(protection), ..)) => protection,
-            // Another thread was faster, or the right that is missing is another one.
-            Some((Page::Open(protection), ..)) => protection,
-            _ => {
-                drop(space);
-                self.go(task, libc::SIGSEGV);
-                return Ok(());
-            }
+        // Open: another thread was faster, or the right that is missing is another one.
+        let Some((Page::Closed(protection) | Page::Open(protection), ..)) = space.page(address)
+        else {
+            drop(space);
+            self.go(task, libc::SIGSEGV);
+            return Ok(());
         };
         let again = known.last.0 == address && known.last.1 == registers.rip;
         known.last = (address, registers.rip, if again { known.last.2 + 1 } else { 0 });

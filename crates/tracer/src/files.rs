@@ -131,13 +131,12 @@ impl Files {
         let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
             return path.canonicalize().ok();
         };
-        let real = match self.folders.get(folder) {
-            Some(real) => real.clone(),
-            None => {
-                let real = folder.canonicalize().ok();
-                self.folders.insert(folder.into(), real.clone());
-                real
-            }
+        let real = if let Some(real) = self.folders.get(folder) {
+            real.clone()
+        } else {
+            let real = folder.canonicalize().ok();
+            self.folders.insert(folder.into(), real.clone());
+            real
         };
         let path = real?.join(name);
         match fs::symlink_metadata(&path) {

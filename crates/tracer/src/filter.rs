@@ -142,7 +142,7 @@ mod tests {
         data.extend((number as u32).to_le_bytes());
         data.extend(ARCHITECTURE.to_le_bytes());
         data.extend(0u64.to_le_bytes());
-        args.iter().for_each(|arg| data.extend(arg.to_le_bytes()));
+        data.extend(args.iter().flat_map(|arg| arg.to_le_bytes()));
         let code = program(true);
         let (mut at, mut value) = (0, 0u32);
         loop {

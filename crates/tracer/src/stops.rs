@@ -163,7 +163,7 @@ impl Engine {
         let protection = protection as u8;
         let writable = protection & libc::PROT_WRITE as u8 != 0;
         let executable = protection & libc::PROT_EXEC as u8 != 0;
-        if descriptor as i32 == -1 {
+        if descriptor as u32 == u32::MAX {
             let reserves = address == 0 && protection == 0 && self.options.pages;
             if reserves && let Some(wanted) = self.next_slot(task, length) {
                 registers.rdi = wanted;
@@ -318,7 +318,7 @@ fn reached(task: pid_t, number: c_long, args: &[u64; 6]) -> Vec<Range<u64>> {
             ranges = vec![buffer(second, third), buffer(fifth, sixth)];
         }
         libc::SYS_writev | libc::SYS_pwritev | libc::SYS_pwritev2 | libc::SYS_vmsplice => {
-            ranges.extend(vectors(task, second, third))
+            ranges.extend(vectors(task, second, third));
         }
         libc::SYS_process_vm_writev => ranges.extend(vectors(task, second, third)),
         libc::SYS_sendmsg => ranges.extend(message(task, second)),
