@@ -197,6 +197,13 @@ impl Seen<'_> {
             });
         }
         if self.profile.opened.contains(path) {
+            if file.kind == Kind::SharedLibrary {
+                let bytes = MappedFile::open(&self.environment.source(file))?;
+                if let Err(error) = Library::parse(&bytes) {
+                    *problem = Some(error.to_string());
+                    return Ok((Action::Copy, Reason::NotUnderstood));
+                }
+            }
             return Ok((Action::Copy, Reason::Opened));
         }
         if self.profile.probed.contains(path) && file.kind != Kind::PythonSource {
