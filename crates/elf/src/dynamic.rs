@@ -189,14 +189,15 @@ impl Library<'_> {
         for (start, size, name) in
             [(tag::SYMTAB, 24, "dynamic symbols"), (tag::VERSYM, 2, "symbol versions")]
         {
-            ranges.extend(self.dynamic(start).map(|at| (at..at + count * size, name)));
+            ranges
+                .extend(self.dynamic(start).map(|at| (at..at.saturating_add(count * size), name)));
         }
         ranges.extend(self.gnu_hash_range()?.map(|range| (range, "symbol hash table")));
         if let Some(at) = self.dynamic(tag::HASH) {
             let counts = self.read(at, 8)?;
             let buckets = u64::from(u32_at(counts, 0).unwrap_or(0));
             let chains = u64::from(u32_at(counts, 4).unwrap_or(0));
-            ranges.push((at..at + (2 + buckets + chains) * 4, "symbol hash table"));
+            ranges.push((at..at.saturating_add((2 + buckets + chains) * 4), "symbol hash table"));
         }
         for range in self.version_ranges()? {
             ranges.push((range, "symbol versions"));
@@ -209,6 +210,11 @@ impl Library<'_> {
                 _ => continue,
             };
             ranges.push((header.file_addresses(), name));
+        }
+        for (range, _) in &ranges {
+            if range.start < range.end {
+                self.read(range.start, range.end - range.start)?;
+            }
         }
         Ok(ranges)
     }

@@ -54,6 +54,7 @@ impl Functions {
         let bytes = library.read_to_segment_end(start)?;
         let section = EhFrame::new(bytes, LittleEndian);
         let bases = BaseAddresses::default().set_eh_frame(start).set_eh_frame_hdr(header.address);
+        let last = library.loads().map(|load| load.addresses().end).max().unwrap_or(0);
         let mut commons = HashMap::new();
         let mut all = Vec::new();
         let mut entries = section.entries(&bases);
@@ -71,7 +72,7 @@ impl Functions {
                 .map_err(|_| damaged(start))?;
             let Some(end) = fde.initial_address().checked_add(fde.len()) else { continue };
             // An entry whose code the linker discarded starts at address 0.
-            if fde.len() == 0 || fde.initial_address() == 0 || end > crate::MAX_PAGE * PAGE {
+            if fde.len() == 0 || fde.initial_address() == 0 || end > last {
                 continue;
             }
             // Lengths exclude the four-byte length field itself.

@@ -40,7 +40,7 @@ impl<'a> Image<'a> {
     fn at(&self, range: Range<u64>) -> Option<&'a [u8]> {
         let segment = self.loads().find(|segment| {
             let start = segment.p_vaddr(LE);
-            start <= range.start && range.end <= start + segment.p_filesz(LE)
+            start <= range.start && range.end <= start.saturating_add(segment.p_filesz(LE))
         })?;
         let bytes = segment.data(LE, self.data).ok()?;
         let start = (range.start - segment.p_vaddr(LE)) as usize;
@@ -94,7 +94,7 @@ pub fn check(original: &[u8], written: &[u8], keep: &PageSet) -> Result<Checked,
             }
             continue;
         }
-        let Some(before) = old.at(start..start + bytes.len() as u64) else {
+        let Some(before) = old.at(start..start.saturating_add(bytes.len() as u64)) else {
             return differs("a segment that the original does not have", start);
         };
         // The file header has new places for the tables.
@@ -160,7 +160,8 @@ fn tables(old: &Image<'_>, new: &Image<'_>) -> Result<(), Error> {
         (DT_FINI_ARRAY, DT_FINI_ARRAYSZ),
     ] {
         if let (Some(start), Some(size)) = (value(start), value(size))
-            && old.at(start..start + size) != new.at(start..start + size)
+            && let Some(end) = start.checked_add(size)
+            && old.at(start..end) != new.at(start..end)
         {
             return Err(Error::Differs { what: "a table of the dynamic section", at: start });
         }
@@ -192,7 +193,7 @@ fn headers(old: &Image<'_>, new: &Image<'_>) -> Result<(), Error> {
             return Err(Error::Differs { what: "a program header", at: address });
         }
         if there && kind != PT_GNU_STACK.0 && size > 0 {
-            let range = address..address + size;
+            let range = address..address.saturating_add(size);
             if new.at(range.clone()).is_none() || new.at(range.clone()) != old.at(range) {
                 return Err(Error::Differs { what: "what a program header names", at: address });
             }
