@@ -1,22 +1,21 @@
-//! The fuzzers, which are a workspace of their own in `fuzz/`.
+//! `cargo xtask fuzz`: the writer on damaged libraries, for longer than the tests do.
 
-use crate::{examples, shell};
+use crate::shell;
 use anyhow::Result;
-use std::path::PathBuf;
 
-/// Their manifest, where there are any.
-pub fn manifest() -> Option<PathBuf> {
-    let manifest = examples::repository().join("fuzz/Cargo.toml");
-    manifest.is_file().then_some(manifest)
+/// Flags of the task.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// Damaged copies of each seed; the tests try 3,000.
+    #[arg(long, default_value_t = 1_000_000)]
+    rounds: u32,
 }
 
-/// Runs every fuzzer, all of them together for about so many seconds.
-pub fn run(seconds: u32) -> Result<()> {
-    let Some(manifest) = manifest() else {
-        eprintln!("there are no fuzzers in fuzz/");
-        return Ok(());
-    };
+/// Runs the task.
+pub fn run(arguments: &Arguments) -> Result<()> {
     let mut command = shell::cargo();
-    command.args(["run", "--release", "--manifest-path"]).arg(manifest);
-    shell::run(command.args(["--", "--seconds", &seconds.to_string()]))
+    command
+        .args(["test", "--package", "taper-shrink", "--test", "hostile"])
+        .env("TAPER_FUZZ_ROUNDS", arguments.rounds.to_string());
+    shell::run(&mut command)
 }

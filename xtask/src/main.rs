@@ -34,9 +34,11 @@ enum Task {
     /// Pack two examples and show size, time and memory before and after.
     Demo,
     /// Run every test, the examples from end to end included (some 20 minutes).
-    Test(test::Arguments),
+    Test,
     /// Measure packing, and start, first inference and memory of a package (some 15 minutes).
     Bench(bench::Arguments),
+    /// Write damaged libraries for a long time.
+    Fuzz(fuzz::Arguments),
     /// Check formatting, clippy and the documentation.
     Lint,
 }
@@ -45,7 +47,8 @@ fn main() -> std::process::ExitCode {
     let done = match Arguments::parse().task {
         Task::Setup => setup::run(),
         Task::Demo => demo::run(),
-        Task::Test(arguments) => test::run(&arguments),
+        Task::Test => test::run(),
+        Task::Fuzz(arguments) => fuzz::run(&arguments),
         Task::Bench(arguments) => bench::run(&arguments),
         Task::Lint => lint::run(),
     };

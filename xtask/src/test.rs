@@ -1,16 +1,8 @@
 //! `cargo xtask test`: every test, those that need the environments included.
 
 use crate::fingerprint::Fingerprint;
-use crate::{examples, fuzz, packages, setup, shell};
+use crate::{examples, packages, setup, shell};
 use anyhow::{Context, Result};
-
-/// Flags of the task.
-#[derive(Debug, clap::Args)]
-pub struct Arguments {
-    /// Seconds of fuzzing.
-    #[arg(long, default_value_t = 60)]
-    fuzz: u32,
-}
 
 /// Tests that need an environment with torch read its folder from here.
 pub const ENVIRONMENT: &str = "TAPER_TEST_ENV";
@@ -22,10 +14,9 @@ pub const EXAMPLES: &str = "TAPER_TEST_EXAMPLES";
 pub const PROGRAM: &str = "TAPER_TEST_BINARY";
 
 /// Runs the task.
-pub fn run(arguments: &Arguments) -> Result<()> {
+pub fn run() -> Result<()> {
     setup::run()?;
     let taper = packages::build()?;
-    fuzz::run(arguments.fuzz)?;
 
     let mut before = Vec::new();
     for name in examples::ENVIRONMENTS {
