@@ -61,8 +61,8 @@ pub struct LibraryUse {
     pub build_id: Option<String>,
     /// The BLAKE3 hash of the file in hexadecimal.
     pub content: String,
-    /// Whether a thread besides a process's first ran in it: which of its paths run
-    /// may then differ from run to run.
+    /// Whether it was used while its process had several threads: which of its paths
+    /// run may then differ from run to run.
     pub threaded: bool,
     /// The pages that were touched: unrelocated address divided by the page size.
     pub pages: PageSet,

@@ -104,7 +104,7 @@ pub struct Observations {
     /// Libraries below the roots, and their touched pages: unrelocated address
     /// divided by the page size.
     pub libraries: BTreeMap<PathBuf, PageSet>,
-    /// Those of them in which a thread besides a process's first touched a page.
+    /// Those of them that were used while their process had several threads.
     pub threaded: BTreeSet<PathBuf>,
     /// Files that were mapped executable, or by the loader.
     pub mapped: BTreeSet<PathBuf>,
