@@ -108,18 +108,29 @@ impl Functions {
         after.checked_sub(1).filter(|index| self.all[*index].code.contains(&address))
     }
 
-    /// The pages that belong to functions with a page in `touched` or with an
-    /// address in `entered`: all their code, unwind entries, exception tables, and
-    /// the functions in which their landing pads lie. Pages of `touched` that no
-    /// function covers are included; so is the unwinder's search table when any
-    /// function is.
+    /// The pages that belong to functions that ran, by the evidence of `touched`, or
+    /// with an address in `entered`: all their code, unwind entries, exception
+    /// tables, and the functions in which their landing pads lie. Pages of `touched`
+    /// that no function covers are included; so is the unwinder's search table when
+    /// any function is.
+    ///
+    /// A function ran only if the page of its entry was touched: where another of its
+    /// pages was, a neighbour of that page ran. Code that the symbol table does not
+    /// show to be entered at its start alone (the parts that compilers split off;
+    /// everything, in a stripped library) counts with any of its pages.
     pub fn whole(&self, library: &Library<'_>, touched: &PageSet, entered: &[u64]) -> PageSet {
         let mut pages = touched.clone();
         let mut hot = vec![false; self.all.len()];
         let mut work: Vec<usize> = entered.iter().filter_map(|at| self.index_at(*at)).collect();
-        work.extend(
-            (0..self.all.len()).filter(|index| touched.touches(self.all[*index].code.clone())),
-        );
+        let starts = entry_points(library);
+        work.extend((0..self.all.len()).filter(|index| {
+            let code = &self.all[*index].code;
+            if starts.binary_search(&code.start).is_ok() {
+                touched.contains(code.start / PAGE)
+            } else {
+                touched.touches(code.clone())
+            }
+        }));
         for address in entered {
             pages.insert_addresses(*address..address + 1);
         }
@@ -152,6 +163,21 @@ impl Functions {
         }
         pages
     }
+}
+
+/// The addresses of functions in the symbol table, ascending, without the parts that
+/// GCC and LLVM split off and jump into at any place.
+fn entry_points(library: &Library<'_>) -> Vec<u64> {
+    const FUNCTION: u8 = 2;
+    let split = memchr::memmem::Finder::new(b".cold");
+    let mut starts: Vec<u64> = library
+        .local_symbols()
+        .filter(|symbol| symbol.kind == FUNCTION && split.find(symbol.name).is_none())
+        .map(|symbol| symbol.address)
+        .collect();
+    starts.sort_unstable();
+    starts.dedup();
+    starts
 }
 
 /// The landing pads of a language-specific data area, as offsets from the start

@@ -64,30 +64,26 @@ pub fn cached(
     fits.then_some(code)
 }
 
-/// A bytecode file for `source` from its `code`. The file name in the code, where
-/// it is `old_name`, becomes `new_name`, so that no path of the machine that
-/// packs is left; Python puts the real one there when it loads the module.
-pub fn unchecked(
-    bytecode: Bytecode,
-    source: &[u8],
-    code: &[u8],
-    old_name: &str,
-    new_name: &str,
-) -> Vec<u8> {
+/// A bytecode file for `source` from its `code`.
+pub fn unchecked(bytecode: Bytecode, source: &[u8], code: &[u8]) -> Vec<u8> {
     let mut file = bytecode.header(source).to_vec();
-    file.extend(renamed(code, old_name.as_bytes(), new_name.as_bytes()));
+    file.extend(code);
     file
 }
 
-/// `code` with every marshalled string `old` replaced. References in marshal data
-/// count objects, not bytes, so a string may change its length.
-fn renamed(code: &[u8], old: &[u8], new: &[u8]) -> Vec<u8> {
+/// `code` with the file name in it, where it is `old`, replaced by `new`, so that no
+/// path of the machine that packs is left; Python puts the real one there when it loads
+/// the module. References in marshal data count objects, not bytes, so a string may
+/// change its length.
+pub fn renamed(code: &[u8], old: &str, new: &str) -> Vec<u8> {
+    let (old, new) = (old.as_bytes(), new.as_bytes());
     let mut out = Vec::with_capacity(code.len());
     let mut rest = code;
     if old.is_empty() {
         return code.to_vec();
     }
-    while let Some(at) = rest.windows(old.len()).position(|window| window == old) {
+    let finder = memchr::memmem::Finder::new(old);
+    while let Some(at) = finder.find(rest) {
         let (before, after) = (&rest[..at], &rest[at + old.len()..]);
         if let Some((start, replacement)) = prefix(before, old.len(), new.len()) {
             out.extend_from_slice(&before[..start]);
@@ -216,11 +212,11 @@ mod tests {
     #[test]
     fn names_change_length_and_parts_of_strings_do_not() {
         let code = b"\xda\x04/a/b\xf3\x07x /a/b y\xda\x04/a/b";
-        assert_eq!(renamed(code, b"/a/b", b"b.py"), b"\xda\x04b.py\xf3\x07x /a/b y\xda\x04b.py");
+        assert_eq!(renamed(code, "/a/b", "b.py"), b"\xda\x04b.py\xf3\x07x /a/b y\xda\x04b.py");
         let long = "n".repeat(300);
-        let out = renamed(b"\xda\x04/a/b", b"/a/b", long.as_bytes());
+        let out = renamed(b"\xda\x04/a/b", "/a/b", &long);
         assert_eq!(out[..5], [b'A' | 0x80, 44, 1, 0, 0]);
-        assert_eq!(renamed(&out, long.as_bytes(), b"q"), b"\xda\x01q");
+        assert_eq!(renamed(&out, &long, "q"), b"\xda\x01q");
     }
 
     #[test]
@@ -261,7 +257,8 @@ mod tests {
         let codes =
             compiler.compile(&[(broken, "b".into()), (source.clone(), name.into())]).unwrap();
         assert!(codes[0].is_none());
-        let file = unchecked(bytecode, &text, codes[1].as_ref().unwrap(), name, "thing.py");
+        let code = renamed(codes[1].as_ref().unwrap(), name, "thing.py");
+        let file = unchecked(bytecode, &text, &code);
         assert!(!file.windows(11).any(|window| window == b"long/folder"));
 
         // The source says otherwise: only the bytecode can have been run.

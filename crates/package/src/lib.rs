@@ -3,15 +3,19 @@
 //! Everything is written into a folder beside the destination that gets its name
 //! in one step at the end, so a failure leaves nothing half-written.
 
+mod archive;
 mod bytecode;
 mod folder;
 mod manifest;
+mod marshal;
 mod record;
 
-pub use bytecode::{Bytecode, Compiler, cached, unchecked};
+pub use archive::{FINDER, RUNTIME, StoredModule, archive, stub};
+pub use bytecode::{Bytecode, Compiler, cached, renamed, unchecked};
 pub use folder::{Content, Entry, Stage, Writer, Written};
 pub use manifest::{Bytes, FORMAT, Files, MANIFEST, Manifest};
 pub use record::record;
+pub use store::Level;
 
 use std::path::PathBuf;
 
@@ -40,6 +44,9 @@ pub enum Error {
     /// Two units of a plan have the same place.
     #[error("two files of the package have the path {0}; this is a fault in taper")]
     Twice(String),
+    /// The modules could not be compressed.
+    #[error("cannot compress the modules: {0}")]
+    Compress(std::io::Error),
     /// The interpreter that compiles modules failed.
     #[error("{python} could not compile modules: {reason}")]
     Compile {

@@ -8,6 +8,7 @@ mod edit;
 mod gpu;
 mod libraries;
 mod mapped;
+mod modules;
 mod planner;
 mod reason;
 

@@ -3,7 +3,7 @@
 use elf::{Functions, Library, PAGE, PageSet};
 use serde::Serialize;
 
-/// A library that was used beside other threads stays whole up to this many bytes. Which
+/// A library whose code ran in worker threads stays whole up to this many bytes. Which
 /// of its paths run depends on how threads meet: a work-stealing pool takes its
 /// contended paths in one run of ten. Larger ones (PyTorch itself, BLAS) hand out
 /// work in fixed shares.

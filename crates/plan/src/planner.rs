@@ -36,11 +36,21 @@ pub enum Action {
         /// Whether its source enters too: a workload read it, and not only its
         /// bytecode.
         source: bool,
+        /// Its place in the order of the store of modules; `None` for one that stays
+        /// a file.
+        stored: Option<usize>,
     },
     /// The list of a distribution's files is written anew.
     Record,
     /// It does not enter.
     Leave,
+}
+
+impl Action {
+    /// Whether it is a module that enters with its source.
+    pub fn keeps_source(&self) -> bool {
+        matches!(self, Self::Module { source: true, .. })
+    }
 }
 
 /// One file of the environment and its fate.
@@ -108,6 +118,7 @@ pub fn plan(
         plan.files.push(file);
     }
     plan.files.sort_by(|a, b| a.path.cmp(&b.path));
+    crate::modules::store(&mut plan.files, environment, profile);
     Ok(plan)
 }
 
@@ -127,7 +138,7 @@ fn used_sources(environment: &Environment, profile: &Profile) -> BTreeSet<String
 
 /// The source of a cached bytecode file (PEP 3147): `a/__pycache__/b.cpython-311.pyc`
 /// is `a/b.py`.
-fn source_of(path: &str) -> Option<String> {
+pub(crate) fn source_of(path: &str) -> Option<String> {
     let (folder, name) = path.rsplit_once('/')?;
     let folder = folder.strip_suffix("__pycache__")?;
     let stem = name.strip_suffix(".pyc")?.split('.').next()?;
@@ -177,12 +188,12 @@ impl Seen<'_> {
         }
         if keep {
             let module = file.kind == Kind::PythonSource;
-            let action = if module { Action::Module { source: true } } else { Action::Copy };
+            let action = if module { Action::Module { source: true, stored: None } } else { Action::Copy };
             return Ok((action, Reason::Kept));
         }
         if self.sources.contains(path) {
             let source = self.profile.opened.contains(path);
-            return Ok((Action::Module { source }, Reason::Opened));
+            return Ok((Action::Module { source, stored: None }, Reason::Opened));
         }
         if let Some(used) = self.profile.libraries.get(path) {
             let bytes = MappedFile::open(&self.environment.source(file))?;

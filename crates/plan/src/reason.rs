@@ -20,6 +20,8 @@ pub enum Reason {
     Bytecode,
     /// `--keep` named it.
     Kept,
+    /// It brings the modules that workloads imported.
+    Store,
     /// It stands for a GPU library that kept libraries bind to.
     StandIn,
     /// A shared library that is not understood is copied whole.
@@ -45,6 +47,7 @@ impl Reason {
             Self::Metadata => "metadata and licences always stay",
             Self::Bytecode => "bytecode of a module that stays",
             Self::Kept => "--keep names it",
+            Self::Store => "it brings the modules that workloads imported",
             Self::StandIn => "stands for a GPU library that kept libraries bind to",
             Self::NotUnderstood => "a library that is not understood is copied whole",
             Self::Unused => "no workload used it",

@@ -5,6 +5,7 @@
 //! each library: page numbers mean nothing in another build.
 
 use elf::PageSet;
+use indexmap::IndexSet;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -33,8 +34,8 @@ pub struct Profile {
     pub runs: Vec<Run>,
     /// The shared libraries that were loaded, and their touched pages.
     pub libraries: BTreeMap<String, LibraryUse>,
-    /// Files that were opened, libraries included.
-    pub opened: BTreeSet<String>,
+    /// Files that were opened, libraries included, in the order of their first opening.
+    pub opened: IndexSet<String>,
     /// Files whose existence or size was asked for, but that were not opened.
     pub probed: BTreeSet<String>,
 }
@@ -61,8 +62,8 @@ pub struct LibraryUse {
     pub build_id: Option<String>,
     /// The BLAKE3 hash of the file in hexadecimal.
     pub content: String,
-    /// Whether it was used while its process had several threads: which of its paths
-    /// run may then differ from run to run.
+    /// Whether threads other than their process's first ran code of it: which of its
+    /// paths run may then differ from run to run.
     pub threaded: bool,
     /// The pages that were touched: unrelocated address divided by the page size.
     pub pages: PageSet,
@@ -116,7 +117,7 @@ impl Profile {
             target: target.into(),
             runs: Vec::new(),
             libraries: BTreeMap::new(),
-            opened: BTreeSet::new(),
+            opened: IndexSet::new(),
             probed: BTreeSet::new(),
         }
     }

@@ -126,6 +126,28 @@ pub enum Cold {
     Drop,
 }
 
+/// How hard to compress.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Level {
+    /// About as fast as copying.
+    Fast,
+    /// Near the best size, at a fraction of its time.
+    Default,
+    /// The best size.
+    Max,
+}
+
+impl Level {
+    /// The level of the store.
+    pub fn store(self) -> package::Level {
+        match self {
+            Self::Fast => package::Level::Fast,
+            Self::Default => package::Level::Default,
+            Self::Max => package::Level::Max,
+        }
+    }
+}
+
 /// Flags of `pack`.
 #[derive(Debug, Args)]
 pub struct Pack {
@@ -141,6 +163,9 @@ pub struct Pack {
     /// What becomes of code that no workload used.
     #[arg(long, value_enum, default_value_t = Cold::Drop)]
     pub cold: Cold,
+    /// How hard to compress what the package holds compressed.
+    #[arg(long, value_enum, default_value_t = Level::Default)]
+    pub level: Level,
     /// Keep a distribution, module, file or library whole.
     #[arg(long, value_name = "NAME")]
     pub keep: Vec<String>,

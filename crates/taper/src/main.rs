@@ -5,6 +5,7 @@ mod capability;
 mod exit;
 mod inspect_command;
 mod interrupt;
+mod modules;
 mod pack;
 mod talk;
 mod trace;

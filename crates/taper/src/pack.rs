@@ -46,7 +46,7 @@ pub fn run(command: &Pack, global: &Global, talk: &Talk) -> Result<Exit> {
         return Ok(Exit::Done);
     };
 
-    let outcome = talk.phase("write", || write::write(&environment, &view, &plan, &stage))?;
+    let outcome = talk.phase("write", || write::write(&environment, &view, &plan, command.level.store(), &stage))?;
     let original: u64 = plan.files.iter().map(|file| file.size).sum();
     let others: u64 = outcome.written.iter().map(|file| file.size).sum();
     let mut manifest = Manifest {
@@ -61,7 +61,9 @@ pub fn run(command: &Pack, global: &Global, talk: &Talk) -> Result<Exit> {
         bytes: Bytes {
             original,
             hot: outcome.hot,
-            out: original.saturating_sub(outcome.hot),
+            cold_stored: outcome.stored,
+            cold_original: outcome.stored_original,
+            out: original.saturating_sub(outcome.hot + outcome.stored_original),
             ..Bytes::default()
         },
         files: Files {
@@ -147,10 +149,10 @@ fn tell_plan(plan: &Plan, global: &Global, talk: &Talk) -> Result<()> {
     let mut sums = std::collections::BTreeMap::new();
     for file in &plan.files {
         let kept = match &file.action {
-            Action::Leave | Action::Module { source: false } => 0,
+            Action::Leave | Action::Module { source: false, .. } => 0,
             Action::Shrink(pages) => file.size.saturating_sub(pages.absent_bytes()),
             Action::StandIn { keep } => keep.len() * elf::PAGE,
-            Action::Copy | Action::Module { source: true } | Action::Record => file.size,
+            Action::Copy | Action::Module { source: true, .. } | Action::Record => file.size,
         };
         let sum: &mut (u64, u64, u64) = sums.entry(file.reason).or_default();
         *sum = (sum.0 + 1, sum.1 + file.size, sum.2 + kept);

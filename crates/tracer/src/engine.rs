@@ -70,7 +70,7 @@ pub struct Task {
 pub struct Library {
     pub path: PathBuf,
     pub pages: PageSet,
-    /// Whether it was used while its process had several threads.
+    /// Whether a thread besides its process's first touched a page before that one did.
     pub threaded: bool,
     pub patches: Vec<Patch>,
     /// Page address of the first loadable segment; `None` for other files.
@@ -341,9 +341,8 @@ impl Engine {
         }
         space.opened += 1;
         let stub = space.stub;
-        // Tasks that share the memory are threads; forked children have a copy.
-        let several = known.thread || Rc::strong_count(&known.space) > 1;
-        if several && let Some((_, library, _)) = space.page(address) {
+        if known.thread
+            && let Some((_, library, _)) = space.page(address) {
             self.libraries[library].threaded = true;
         }
         record(&mut self.libraries, &mut space, range.clone(), protection);

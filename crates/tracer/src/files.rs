@@ -2,6 +2,7 @@
 
 use crate::process::read_memory;
 use crate::{Options, Redirect};
+use indexmap::IndexSet;
 use libc::pid_t;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::OsString;
@@ -18,7 +19,8 @@ const KERNEL: [&str; 3] = ["/proc", "/sys", "/dev"];
 /// What the process tree did with files.
 #[derive(Debug, Default)]
 pub struct Files {
-    pub opened: BTreeSet<PathBuf>,
+    /// In the order of their first opening.
+    pub opened: IndexSet<PathBuf>,
     pub listed: BTreeSet<PathBuf>,
     pub probed: BTreeSet<PathBuf>,
     pub mapped: BTreeSet<PathBuf>,
@@ -79,13 +81,12 @@ impl Files {
             return None;
         }
         let about = fs::metadata(&path).ok()?;
-        let set = match (purpose, about.is_dir()) {
-            (Use::Open, false) => &mut self.opened,
-            (Use::Open, true) => &mut self.listed,
-            (Use::Probe, false) => &mut self.probed,
+        match (purpose, about.is_dir()) {
+            (Use::Open, false) => self.opened.insert(path),
+            (Use::Open, true) => self.listed.insert(path),
+            (Use::Probe, false) => self.probed.insert(path),
             (Use::Probe, true) => return None,
         };
-        set.insert(path);
         None
     }
 

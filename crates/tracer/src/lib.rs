@@ -20,6 +20,7 @@ mod space;
 mod stops;
 
 use elf::PageSet;
+use indexmap::IndexSet;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fs::File;
@@ -104,12 +105,14 @@ pub struct Observations {
     /// Libraries below the roots, and their touched pages: unrelocated address
     /// divided by the page size.
     pub libraries: BTreeMap<PathBuf, PageSet>,
-    /// Those of them that were used while their process had several threads.
+    /// Those of them of which a thread other than its process's first touched a page before
+    /// that one did.
     pub threaded: BTreeSet<PathBuf>,
     /// Files that were mapped executable, or by the loader.
     pub mapped: BTreeSet<PathBuf>,
-    /// Files that were opened and had been there before.
-    pub opened: BTreeSet<PathBuf>,
+    /// Files that were opened and had been there before, in the order of their first
+    /// opening.
+    pub opened: IndexSet<PathBuf>,
     /// Folders that were opened.
     pub listed: BTreeSet<PathBuf>,
     /// Files below the roots that `stat`, `access` or `readlink` asked about, and

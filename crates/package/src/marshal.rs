@@ -1,0 +1,46 @@
+//! The few kinds of marshal data that the index of stored modules needs (CPython,
+//! `Python/marshal.c`, the same in all versions since 3.4).
+
+/// Builds one marshalled value.
+#[derive(Debug, Default)]
+pub struct Marshal(Vec<u8>);
+
+impl Marshal {
+    /// Starts a dict: keys and values follow in turns, then [`Marshal::end`].
+    pub fn dict(&mut self) {
+        self.0.push(b'{');
+    }
+
+    /// Ends a dict.
+    pub fn end(&mut self) {
+        self.0.push(b'0');
+    }
+
+    /// Starts a tuple of `length` values, which follow.
+    pub fn tuple(&mut self, length: u8) {
+        self.0.extend([b')', length]);
+    }
+
+    /// A string.
+    pub fn text(&mut self, text: &str) {
+        self.0.push(b'u');
+        self.0.extend((text.len() as u32).to_le_bytes());
+        self.0.extend(text.as_bytes());
+    }
+
+    /// A number.
+    pub fn number(&mut self, number: i32) {
+        self.0.push(b'i');
+        self.0.extend(number.to_le_bytes());
+    }
+
+    /// `None`.
+    pub fn none(&mut self) {
+        self.0.push(b'N');
+    }
+
+    /// The bytes.
+    pub fn finish(self) -> Vec<u8> {
+        self.0
+    }
+}

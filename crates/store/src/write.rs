@@ -1,0 +1,153 @@
+//! The writer.
+
+use crate::format::{ENTRY, Error, HEADER, MAGIC, MAX_CHUNK, Root, VERSION, chunk_hash};
+use rayon::prelude::*;
+
+/// How hard to compress.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Level {
+    /// About as fast as copying.
+    Fast,
+    /// Within a tenth of the best size, at a fraction of its time.
+    #[default]
+    Default,
+    /// The best size.
+    Max,
+}
+
+impl Level {
+    fn zstd(self) -> i32 {
+        match self {
+            Self::Fast => 3,
+            Self::Default => 12,
+            Self::Max => 19,
+        }
+    }
+}
+
+/// A store that is being made.
+#[derive(Debug, Default)]
+pub struct Writer {
+    chunks: Vec<Vec<u8>>,
+}
+
+impl Writer {
+    /// An empty store.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a chunk and gives its number.
+    ///
+    /// # Errors
+    /// [`Error::Range`] for a chunk of more than [`MAX_CHUNK`] bytes.
+    pub fn add(&mut self, bytes: Vec<u8>) -> Result<u32, Error> {
+        if bytes.len() > MAX_CHUNK as usize || self.chunks.len() >= u32::MAX as usize {
+            return Err(Error::Range);
+        }
+        self.chunks.push(bytes);
+        Ok(self.chunks.len() as u32 - 1)
+    }
+
+    /// Compresses the chunks and gives the file's bytes and the hash of its table.
+    ///
+    /// # Errors
+    /// What the compressor says, which is no more than that memory is short.
+    pub fn finish(self, level: Level) -> std::io::Result<(Vec<u8>, Root)> {
+        let chunks: Vec<(usize, Vec<u8>)> = self
+            .chunks
+            .into_par_iter()
+            .map(|chunk| {
+                let mut compressor = zstd::bulk::Compressor::new(level.zstd())?;
+                // The length stands in the table.
+                compressor.include_contentsize(false)?;
+                Ok((chunk.len(), compressor.compress(&chunk)?))
+            })
+            .collect::<std::io::Result<_>>()?;
+        let mut offset = (HEADER + chunks.len() * ENTRY) as u64;
+        let mut table = Vec::with_capacity(chunks.len() * ENTRY);
+        for (length, stored) in &chunks {
+            table.extend(offset.to_le_bytes());
+            table.extend((stored.len() as u32).to_le_bytes());
+            table.extend((*length as u32).to_le_bytes());
+            table.extend(chunk_hash(stored));
+            offset += stored.len() as u64;
+        }
+        let root: Root = *blake3::hash(&table).as_bytes();
+        let mut file = Vec::with_capacity(offset as usize);
+        file.extend(MAGIC);
+        file.extend(VERSION.to_le_bytes());
+        file.extend((chunks.len() as u32).to_le_bytes());
+        file.extend(offset.to_le_bytes());
+        file.resize(32, 0);
+        file.extend(root);
+        file.extend(table);
+        for (_, stored) in chunks {
+            file.extend(stored);
+        }
+        Ok((file, root))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Store, Workspace};
+    use proptest::prelude::*;
+
+    fn read(store: &Store<'_>, number: u32) -> Result<Vec<u8>, Error> {
+        let mut memory = vec![0u64; Workspace::size().div_ceil(8)];
+        let mut workspace = Workspace::new(&mut memory).unwrap();
+        let mut out = vec![0; store.entry(number).ok_or(Error::Range)?.length as usize];
+        store.read(number, &mut out, &mut workspace)?;
+        Ok(out)
+    }
+
+    fn sample() -> (Vec<u8>, Vec<Vec<u8>>) {
+        let chunks = vec![b"first ".repeat(1000), Vec::new(), vec![7; 70_000], vec![1, 2, 3]];
+        let mut writer = Writer::new();
+        for (number, chunk) in chunks.iter().enumerate() {
+            assert_eq!(writer.add(chunk.clone()), Ok(number as u32));
+        }
+        (writer.finish(Level::Default).unwrap().0, chunks)
+    }
+
+    #[test]
+    fn chunks_come_back() {
+        let (file, chunks) = sample();
+        let store = Store::open(&file).unwrap();
+        assert_eq!(store.len(), 4);
+        for (number, chunk) in chunks.iter().enumerate() {
+            assert_eq!(read(&store, number as u32).as_ref(), Ok(chunk));
+        }
+        assert_eq!(read(&store, 4), Err(Error::Range));
+        assert!(file.len() < 1_000);
+    }
+
+    #[test]
+    fn every_flipped_byte_and_every_cut_is_seen() {
+        let (file, chunks) = sample();
+        for at in 0..file.len() {
+            let mut damaged = file.clone();
+            damaged[at] ^= 0x41;
+            // Bytes 24 to 32 are reserved.
+            let Ok(store) = Store::open(&damaged) else { continue };
+            let wrong = (0..4).filter(|number| read(&store, *number).is_err()).count();
+            assert!(wrong == 1 || (24..32).contains(&at), "byte {at}: {wrong} chunks");
+        }
+        for length in 0..file.len() {
+            assert!(Store::open(&file[..length]).is_err());
+        }
+        drop(chunks);
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_the_reader_fail(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+            let mut file = sample().0;
+            file.truncate(HEADER.min(bytes.len()));
+            file.extend(bytes);
+            let _ = Store::open(&file).map(|store| read(&store, 0));
+        }
+    }
+}

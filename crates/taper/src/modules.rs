@@ -1,0 +1,192 @@
+//! The Python modules of a package: as files with bytecode, or in its store.
+
+use crate::write::Unit;
+use anyhow::{Context, Result, bail};
+use environment::Environment;
+use package::{
+    Bytecode, Compiler, Content, Entry, FINDER, Level, RUNTIME, StoredModule, archive, cached,
+    renamed, stub, unchecked,
+};
+use plan::{Action, FilePlan, Plan, Reason};
+use rayon::prelude::*;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// The modules of a package.
+#[derive(Default)]
+pub struct Modules<'a> {
+    /// Files.
+    pub units: Vec<Unit<'a>>,
+    /// Bytes of the store.
+    pub stored: u64,
+    /// Bytes that the modules in the store have as they are installed.
+    pub original: u64,
+}
+
+/// What stands in a source file that nobody read. Python uses its bytecode; there
+/// are no lines for tracebacks and `inspect.getsource` raises OSError.
+const NO_SOURCE: &[u8] =
+    b"# The source of this module is not in this package: no workload read it.\n";
+
+/// One module while it is prepared.
+struct Module<'p> {
+    plan: &'p FilePlan,
+    text: Vec<u8>,
+    /// The file to compile it from.
+    source: PathBuf,
+    /// Its code, where the installer left it and Python would use it.
+    code: Option<Vec<u8>>,
+    /// Bytes of the installer's bytecode that are used.
+    hot: u64,
+}
+
+/// Every module with its bytecode: what the installer left, where Python would use it,
+/// and else compiled anew.
+pub fn modules<'a>(environment: &Environment, plan: &Plan, level: Level) -> Result<Modules<'a>> {
+    let interpreter = &environment.interpreter;
+    let bytecode = Bytecode { magic: interpreter.magic, minor: interpreter.minor() };
+    let scratch = tempfile::tempdir().context("cannot make a temporary folder")?;
+    let mut read = prepared(environment, plan, bytecode, scratch.path())?;
+    let compiler = Compiler { python: interpreter.executable.clone() };
+    let stale: Vec<&mut Module<'_>> =
+        read.iter_mut().filter(|module| module.code.is_none()).collect();
+    let list: Vec<(PathBuf, String)> =
+        stale.iter().map(|module| (module.source.clone(), module.plan.path.clone())).collect();
+    let compiled = compiler.compile(&list)?;
+    if compiled.len() != stale.len() {
+        bail!("the compiler left out modules; this is a fault in taper");
+    }
+    for (module, code) in stale.into_iter().zip(compiled) {
+        module.code = code;
+    }
+    let mut out = Modules::default();
+    let mut stored = Vec::new();
+    for module in read {
+        let found = &environment.files[module.plan.index];
+        let executable = found.mode & 0o111 != 0;
+        let order = match module.plan.action {
+            Action::Module { stored, .. } => stored,
+            _ => None,
+        };
+        match (order, module.code) {
+            (Some(order), Some(code)) => {
+                let source = module.plan.action.keeps_source().then_some(module.text);
+                let kept = if source.is_some() { found.size } else { 0 };
+                out.original += module.hot + kept;
+                let path = module.plan.path.clone();
+                stored.push((order, StoredModule { path, code, source }));
+            }
+            (_, code) => {
+                // Where Python does not compile it either, the source is what runs.
+                let keeps = module.plan.action.keeps_source() || code.is_none();
+                let kept = if keeps { found.size } else { 0 };
+                if let Some(code) = code {
+                    let file = unchecked(bytecode, &module.text, &code);
+                    let path = bytecode_path(&module.plan.path, bytecode.minor);
+                    out.units.push(unit(path, file, false, Reason::Bytecode, module.hot));
+                }
+                let text = if keeps { module.text } else { NO_SOURCE.to_vec() };
+                let path = module.plan.path.clone();
+                out.units.push(unit(path, text, executable, module.plan.reason, kept));
+            }
+        }
+    }
+    if !stored.is_empty() {
+        stored.sort_by_key(|(order, _)| *order);
+        let stored: Vec<StoredModule> = stored.into_iter().map(|(_, module)| module).collect();
+        for entry in archive(&stored, level)? {
+            if let Content::Bytes(bytes) = &entry.content {
+                out.stored += bytes.len() as u64;
+            }
+            out.units.push(Unit { entry, reason: Reason::Store, hot: 0, check: None });
+        }
+        let tops = stored.iter().filter(|module| module.is_top());
+        let files = tops.map(|module| (module.path.clone(), stub())).chain([(RUNTIME.into(), FINDER)]);
+        entrances(&mut out.units, files.collect(), bytecode, &compiler, scratch.path())?;
+    }
+    Ok(out)
+}
+
+/// Reads every module and the bytecode that the installer left of it.
+fn prepared<'p>(
+    environment: &Environment,
+    plan: &'p Plan,
+    bytecode: Bytecode,
+    scratch: &Path,
+) -> Result<Vec<Module<'p>>> {
+    let by_path: BTreeMap<&str, usize> =
+        plan.files.iter().map(|file| (file.path.as_str(), file.index)).collect();
+    let modules: Vec<&FilePlan> =
+        plan.files.iter().filter(|file| matches!(file.action, Action::Module { .. })).collect();
+    modules
+        .into_par_iter()
+        .map(|file| {
+            let found = &environment.files[file.index];
+            let source = environment.source(found);
+            let text = std::fs::read(&source)
+                .map_err(|error| package::Error::Read { path: source.clone(), source: error })?;
+            if let Some(text) = plan::edited(&plan.target, &file.path, &text) {
+                let source = scratch.join(file.path.replace('/', "+"));
+                std::fs::write(&source, &text).context("cannot write a temporary file")?;
+                return Ok(Module { plan: file, text, source, code: None, hot: 0 });
+            }
+            let twin = by_path
+                .get(bytecode_path(&file.path, bytecode.minor).as_str())
+                .map(|index| environment.source(&environment.files[*index]))
+                .and_then(|path| std::fs::read(path).ok());
+            let (mut code, mut hot) = (None, 0);
+            if let Some(twin) = &twin
+                && let Some(found) = cached(bytecode, twin, found.mtime, found.size)
+            {
+                code = Some(renamed(found, &source.to_string_lossy(), &file.path));
+                hot = twin.len() as u64;
+            }
+            Ok(Module { plan: file, text, source, code, hot })
+        })
+        .collect()
+}
+
+/// Adds the files of taper's own through which Python comes to the store.
+fn entrances(
+    units: &mut Vec<Unit<'_>>,
+    files: Vec<(String, &'static [u8])>,
+    bytecode: Bytecode,
+    compiler: &Compiler,
+    scratch: &Path,
+) -> Result<()> {
+    let mut list = Vec::new();
+    for (path, text) in &files {
+        let source = scratch.join(path.replace('/', "+"));
+        std::fs::write(&source, text).context("cannot write a temporary file")?;
+        list.push((source, path.clone()));
+    }
+    let compiled = compiler.compile(&list)?;
+    for ((path, text), code) in files.into_iter().zip(compiled) {
+        let code = code.with_context(|| format!("this Python does not compile {path}"))?;
+        let file = unchecked(bytecode, text, &code);
+        let cache = bytecode_path(&path, bytecode.minor);
+        units.push(unit(cache, file, false, Reason::Store, 0));
+        units.push(unit(path, text.to_vec(), false, Reason::Store, 0));
+    }
+    Ok(())
+}
+
+fn unit<'a>(
+    path: String,
+    bytes: Vec<u8>,
+    executable: bool,
+    reason: Reason,
+    hot: u64,
+) -> Unit<'a> {
+    let entry = Entry { path, executable, content: Content::Bytes(bytes) };
+    Unit { entry, reason, hot, check: None }
+}
+
+/// Where Python caches the bytecode of a source (PEP 3147).
+pub fn bytecode_path(source: &str, minor: u32) -> String {
+    let (folder, name) =
+        source.rsplit_once('/').map_or(("", source), |(folder, name)| (folder, name));
+    let stem = name.strip_suffix(".py").unwrap_or(name);
+    let slash = if folder.is_empty() { "" } else { "/" };
+    format!("{folder}{slash}__pycache__/{stem}.cpython-3{minor}.pyc")
+}
