@@ -18,8 +18,8 @@ const OUTER: [&str; 8] = [
 ];
 
 fn main() {
-    let runtime = PathBuf::from(env::var("CARGO_MANIFEST_DIR").expect("cargo sets it"))
-        .join("../../runtime");
+    let runtime =
+        PathBuf::from(env::var("CARGO_MANIFEST_DIR").expect("cargo sets it")).join("../../runtime");
     for part in ["src", "python", "build.rs", "Cargo.toml", "Cargo.lock", "../crates/store/src"] {
         println!("cargo:rerun-if-changed={}", runtime.join(part).display());
     }

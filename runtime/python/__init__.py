@@ -1,12 +1,10 @@
 """Finds and loads the modules that this package holds in its store.
 
-Each module at the top of the package is a file of one line that calls `enter`;
-everything below comes from `modules`, a store of compressed chunks.
+Where a stored module's file would be, a file of one line runs it from the store.
 """
 
 import _imp
 import ctypes
-import importlib
 import marshal
 import os
 import sys
@@ -26,6 +24,9 @@ _ROOT = os.path.dirname(_HERE) + os.sep
 
 # Modules lie in the order in which they are loaded; so many chunks stay unpacked.
 _KEPT_CHUNKS = 2
+
+# How the file of a module starts that has its source nowhere in the package.
+_STUB = b'exec(__import__("_taper").code(__file__))'
 
 _ERRORS = {
     -1: "it is not a store of this version of taper",
@@ -55,7 +56,7 @@ class _Store:
             raise ImportError(f"cannot read {self._path}: {reason}; copy the package again")
 
     def bytes(self, place):
-        """The bytes at `place`: a chunk, an offset in it and a length."""
+        """The bytes at `place`: a chunk, an offset in it and a length (`None`: all)."""
         number, start, length = place
         chunk = self._chunks.get(number)
         if chunk is None:
@@ -75,12 +76,12 @@ class _Store:
                 del chunks[next(iter(chunks))]
             chunks[number] = chunk
             self._chunks = chunks
-        return memoryview(chunk)[start : start + length]
+        return memoryview(chunk)[start : None if length is None else start + length]
 
 
 _store = _Store(os.path.join(_HERE, "modules"))
-# By path without suffix: where the bytecode is, where the source is (or None).
-_index = marshal.loads(_store.bytes((0, 0, _store._runtime.taper_length(_store._bytes, _store._size, 0))))
+# By path without suffix: where the code is.
+_index = marshal.loads(_store.bytes((0, 0, None)))
 _folders = {}
 for _path in _index:
     _folders.setdefault(_path.rpartition("/")[0], []).append(_path)
@@ -90,33 +91,21 @@ class Loader(SourceFileLoader):
     """Loads a module from the store; `path` is where its source would be."""
 
     def get_code(self, fullname):
-        code = marshal.loads(_store.bytes(_index[_key(self.path)][0]))
-        _imp._fix_co_filename(code, self.path)
-        return code
+        return _code(self.path)
 
     def get_source(self, fullname):
-        source = _source(self.path)
-        return None if source is None else decode_source(source)
+        source = self.get_data(self.path)
+        return None if source.startswith(_STUB) else decode_source(source)
 
-    def get_data(self, path):
-        try:
-            return super().get_data(path)
-        except FileNotFoundError:
-            source = _source(path)
-            if source is None:
-                raise
-            return source
+
+def _code(path):
+    found = marshal.loads(_store.bytes(_index[_key(path)]))
+    _imp._fix_co_filename(found, path)
+    return found
 
 
 def _key(path):
     return path[len(_ROOT) : -3].replace(os.sep, "/")
-
-
-def _source(path):
-    if not (path.startswith(_ROOT) and path.endswith(".py")):
-        return None
-    entry = _index.get(_key(path))
-    return None if entry is None or entry[1] is None else bytes(_store.bytes(entry[1]))
 
 
 class Finder:
@@ -186,20 +175,18 @@ def _hook(folder):
     return Finder(place[:-1] if place != os.sep else place)
 
 
-def enter(name, spec):
-    """Puts the module of the store where the file that calls this would be.
+def code(path):
+    """The code of the stored module at `path`, for the file that stands there to run.
 
-    That file is Python's first meeting with the package: from here on, the finder
-    answers before files do.
+    Python meets that file where it looks for files before it asks the finder: at the
+    top of the package, and when a program loads a module by its path.
     """
-    if name == "__main__":
-        # `python -m name`.
-        import runpy
-
-        runpy.run_module(spec.name, run_name=name, alter_sys=True)
-    else:
-        del sys.modules[name]
-        importlib.import_module(name)
+    path = os.path.abspath(path)
+    about = sys._getframe(1).f_globals
+    spec = about.get("__spec__")
+    if spec is not None and type(spec.loader) is SourceFileLoader:
+        spec.loader = about["__loader__"] = Loader(spec.loader.name, path)
+    return _code(path)
 
 
 sys.path_hooks.insert(0, _hook)

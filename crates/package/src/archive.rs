@@ -12,9 +12,12 @@ pub const FINDER: &[u8] = include_bytes!("../../../runtime/python/__init__.py");
 
 const LIBRARY: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/libtaper_runtime.so"));
 
-/// What stands in the file of a module that lies in the store, where Python looks for
-/// files first: at the top of the package.
-const STUB: &[u8] = b"from _taper import enter\n\nenter(__name__, __spec__)\n";
+/// What stands in the source file of a module that lies in the store, unless a workload
+/// read that source. Programs that list folders or ask for files see what they saw
+/// before, and whoever runs the file, under whatever name, runs the module. There are no
+/// lines for tracebacks, and `inspect.getsource` raises OSError.
+pub const STUB: &[u8] =
+    b"exec(__import__(\"_taper\").code(__file__))  # Lies in the store of this package.\n";
 
 /// Bytes of a chunk before compression. Larger ones compress better (4 MiB: 6 % less)
 /// and are held unpacked while a program starts.
@@ -27,8 +30,6 @@ pub struct StoredModule {
     pub path: String,
     /// Its marshalled code.
     pub code: Vec<u8>,
-    /// Its source, where that is in the package.
-    pub source: Option<Vec<u8>>,
 }
 
 impl StoredModule {
@@ -37,11 +38,6 @@ impl StoredModule {
         let place = self.path.strip_suffix("/__init__.py").unwrap_or(&self.path);
         !place.contains('/')
     }
-}
-
-/// The source of the file that stands where a stored module at the top would be.
-pub fn stub() -> &'static [u8] {
-    STUB
 }
 
 /// Collects byte strings into chunks.
@@ -81,22 +77,14 @@ impl Chunks {
 pub fn archive(modules: &[StoredModule], level: Level) -> Result<Vec<Entry<'static>>, Error> {
     let mut chunks = Chunks::default();
     let codes: Vec<Place> = modules.iter().map(|module| chunks.add(&module.code)).collect();
-    // Sources are read for tracebacks and the like: never together with code.
-    chunks.close();
-    let sources: Vec<Option<Place>> =
-        modules.iter().map(|module| module.source.as_ref().map(|text| chunks.add(text))).collect();
     chunks.close();
 
     let mut index = Marshal::default();
     index.dict();
-    for ((module, code), source) in modules.iter().zip(codes).zip(sources) {
+    for (module, code) in modules.iter().zip(codes) {
         index.text(module.path.strip_suffix(".py").unwrap_or(&module.path));
-        index.tuple(2);
-        place(&mut index, code);
-        match source {
-            Some(source) => place(&mut index, source),
-            None => index.none(),
-        }
+        index.tuple(3);
+        code.into_iter().for_each(|number| index.number(number));
     }
     index.end();
     let mut writer = Writer::new();
@@ -111,13 +99,5 @@ pub fn archive(modules: &[StoredModule], level: Level) -> Result<Vec<Entry<'stat
         executable: false,
         content: Content::Bytes(bytes),
     };
-    Ok(vec![
-        entry("_taper/libtaper_runtime.so", LIBRARY.to_vec()),
-        entry("_taper/modules", store),
-    ])
-}
-
-fn place(index: &mut Marshal, place: Place) {
-    index.tuple(3);
-    place.into_iter().for_each(|number| index.number(number));
+    Ok(vec![entry("_taper/libtaper_runtime.so", LIBRARY.to_vec()), entry("_taper/modules", store)])
 }

@@ -34,11 +34,6 @@ impl Marshal {
         self.0.extend(number.to_le_bytes());
     }
 
-    /// `None`.
-    pub fn none(&mut self) {
-        self.0.push(b'N');
-    }
-
     /// The bytes.
     pub fn finish(self) -> Vec<u8> {
         self.0

@@ -1,7 +1,7 @@
 //! Which modules lie in the store of the package, and which stay files.
 
-use crate::planner::{Action, FilePlan, source_of};
 use crate::Reason;
+use crate::planner::{Action, FilePlan, source_of};
 use environment::Environment;
 use profile::Profile;
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,18 +11,17 @@ use std::collections::{BTreeMap, BTreeSet};
 /// starts.
 ///
 /// A module stays a file where Python's own rules would find something else first or
-/// where only a file will do: one that a workload read as a file and never imported,
-/// one without a package around it all the way up, one beside an extension module or
+/// where only a file will do: one without a package around it all the way up, one beside an extension module or
 /// a package of the same name, one that `--keep` named.
 pub fn store(files: &mut [FilePlan], environment: &Environment, profile: &Profile) {
     let all: BTreeSet<&str> = environment.files.iter().map(|file| file.path.as_str()).collect();
-    let read = only_read(&all, profile);
     let mut stored: BTreeSet<String> = BTreeSet::new();
     // Sorting by depth puts a package's own module before those in it.
     let mut modules: Vec<&FilePlan> = files
         .iter()
-        .filter(|file| matches!(file.action, Action::Module { .. }) && file.reason == Reason::Opened)
-        .filter(|file| !read.contains(file.path.as_str()))
+        .filter(|file| {
+            matches!(file.action, Action::Module { .. }) && file.reason == Reason::Opened
+        })
         .collect();
     modules.sort_by_key(|file| (depth(&file.path), &file.path));
     for file in modules {
@@ -43,15 +42,6 @@ pub fn store(files: &mut [FilePlan], environment: &Environment, profile: &Profil
             *stored = order.get(&file.path).copied();
         }
     }
-}
-
-/// Sources that a workload opened although it did not open the bytecode that lies
-/// beside them: it read them as text.
-fn only_read<'a>(all: &BTreeSet<&'a str>, profile: &Profile) -> BTreeSet<&'a str> {
-    let twins: BTreeSet<String> = all.iter().filter_map(|path| source_of(path)).collect();
-    let imported: BTreeSet<String> =
-        profile.opened.iter().filter_map(|path| source_of(path)).collect();
-    all.iter().filter(|path| twins.contains(**path) && !imported.contains(**path)).copied().collect()
 }
 
 /// The number of packages around a module, of which the module of a package is one
@@ -75,7 +65,7 @@ fn fits(path: &str, all: &BTreeSet<&str>, stored: &BTreeSet<String>) -> bool {
     let extension = all
         .range(beside.as_str()..)
         .take_while(|other| other.starts_with(&beside))
-        .any(|other| other.ends_with(".so"));
+        .any(|other| other.ends_with(".so") && !other[beside.len()..].contains('/'));
     let mut around = place;
     let mut whole = true;
     while let Some((package, _)) = around.rsplit_once('/') {
@@ -98,8 +88,17 @@ mod tests {
     #[test]
     fn modules_that_python_would_find_otherwise_stay_files() {
         let all = [
-            "a/__init__.py", "a/b.py", "a/c.cpython-311-x86_64-linux-gnu.so", "a/c.py", "a/d.py",
-            "a/d/__init__.py", "a/n/m.py", "a/x-y.py", "t.py", "a/data.json",
+            "a/__init__.py",
+            "a/b.py",
+            "a/c.cpython-311-x86_64-linux-gnu.so",
+            "a/c.py",
+            "a/d.py",
+            "a/d/__init__.py",
+            "a/n/m.py",
+            "a/x-y.py",
+            "t.py",
+            "a/data.json",
+            "a.libs/x.so",
         ];
         let all: BTreeSet<&str> = all.into_iter().collect();
         let mut stored = BTreeSet::new();

@@ -94,7 +94,7 @@ pub fn plan(
 ) -> Result<Plan, Error> {
     options.keep.check("keep", environment)?;
     options.drop.check("drop", environment)?;
-    let sources = used_sources(environment, profile);
+    let sources = imported_sources(environment, profile);
     let decided: Vec<(FilePlan, Option<String>)> = environment
         .files
         .par_iter()
@@ -122,13 +122,26 @@ pub fn plan(
     Ok(plan)
 }
 
-/// The sources of modules that were imported, from source or from bytecode.
-fn used_sources(environment: &Environment, profile: &Profile) -> BTreeSet<String> {
+/// The sources of modules that were imported, from bytecode or, where there is none, from
+/// source. A source that was opened although the bytecode beside it was not was read as
+/// text, not imported.
+fn imported_sources(environment: &Environment, profile: &Profile) -> BTreeSet<String> {
     let known: BTreeSet<&str> = environment.files.iter().map(|file| file.path.as_str()).collect();
+    // The trace saw an edited module without its bytecode.
+    let edited: BTreeSet<&str> = crate::edit::editable(&profile.target).collect();
+    let cached: BTreeSet<String> = known
+        .iter()
+        .filter_map(|path| source_of(path))
+        .filter(|source| !edited.contains(source.as_str()))
+        .collect();
     profile
         .opened
         .iter()
-        .map(|path| source_of(path).unwrap_or_else(|| path.clone()))
+        .filter_map(|path| match source_of(path) {
+            Some(source) => Some(source),
+            None if cached.contains(path) => None,
+            None => Some(path.clone()),
+        })
         .filter(|path| {
             std::path::Path::new(path).extension() == Some("py".as_ref())
                 && known.contains(path.as_str())
@@ -188,7 +201,8 @@ impl Seen<'_> {
         }
         if keep {
             let module = file.kind == Kind::PythonSource;
-            let action = if module { Action::Module { source: true, stored: None } } else { Action::Copy };
+            let action =
+                if module { Action::Module { source: true, stored: None } } else { Action::Copy };
             return Ok((action, Reason::Kept));
         }
         if self.sources.contains(path) {

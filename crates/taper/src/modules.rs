@@ -4,8 +4,8 @@ use crate::write::Unit;
 use anyhow::{Context, Result, bail};
 use environment::Environment;
 use package::{
-    Bytecode, Compiler, Content, Entry, FINDER, Level, RUNTIME, StoredModule, archive, cached,
-    renamed, stub, unchecked,
+    Bytecode, Compiler, Content, Entry, FINDER, Level, RUNTIME, STUB, StoredModule, archive,
+    cached, renamed, unchecked,
 };
 use plan::{Action, FilePlan, Plan, Reason};
 use rayon::prelude::*;
@@ -70,11 +70,17 @@ pub fn modules<'a>(environment: &Environment, plan: &Plan, level: Level) -> Resu
         };
         match (order, module.code) {
             (Some(order), Some(code)) => {
-                let source = module.plan.action.keeps_source().then_some(module.text);
-                let kept = if source.is_some() { found.size } else { 0 };
-                out.original += module.hot + kept;
+                out.original += module.hot;
                 let path = module.plan.path.clone();
-                stored.push((order, StoredModule { path, code, source }));
+                let made = StoredModule { path: path.clone(), code };
+                // A workload read it, perhaps as a file: it stays one.
+                let (text, reason, kept) = if module.plan.action.keeps_source() {
+                    (module.text, module.plan.reason, found.size)
+                } else {
+                    (STUB.to_vec(), Reason::Store, 0)
+                };
+                out.units.push(unit(path, text, executable, reason, kept));
+                stored.push((order, made));
             }
             (_, code) => {
                 // Where Python does not compile it either, the source is what runs.
@@ -100,8 +106,10 @@ pub fn modules<'a>(environment: &Environment, plan: &Plan, level: Level) -> Resu
             }
             out.units.push(Unit { entry, reason: Reason::Store, hot: 0, check: None });
         }
+        out.units.push(unit(RUNTIME.into(), FINDER.to_vec(), false, Reason::Store, 0));
         let tops = stored.iter().filter(|module| module.is_top());
-        let files = tops.map(|module| (module.path.clone(), stub())).chain([(RUNTIME.into(), FINDER)]);
+        let files =
+            tops.map(|module| (module.path.clone(), STUB)).chain([(RUNTIME.into(), FINDER)]);
         entrances(&mut out.units, files.collect(), bytecode, &compiler, scratch.path())?;
     }
     Ok(out)
@@ -146,7 +154,8 @@ fn prepared<'p>(
         .collect()
 }
 
-/// Adds the files of taper's own through which Python comes to the store.
+/// Adds the bytecode of the modules of taper's own through which Python comes to the
+/// store. It is never checked against its source, which may be the stored module's.
 fn entrances(
     units: &mut Vec<Unit<'_>>,
     files: Vec<(String, &'static [u8])>,
@@ -166,18 +175,11 @@ fn entrances(
         let file = unchecked(bytecode, text, &code);
         let cache = bytecode_path(&path, bytecode.minor);
         units.push(unit(cache, file, false, Reason::Store, 0));
-        units.push(unit(path, text.to_vec(), false, Reason::Store, 0));
     }
     Ok(())
 }
 
-fn unit<'a>(
-    path: String,
-    bytes: Vec<u8>,
-    executable: bool,
-    reason: Reason,
-    hot: u64,
-) -> Unit<'a> {
+fn unit<'a>(path: String, bytes: Vec<u8>, executable: bool, reason: Reason, hot: u64) -> Unit<'a> {
     let entry = Entry { path, executable, content: Content::Bytes(bytes) };
     Unit { entry, reason, hot, check: None }
 }

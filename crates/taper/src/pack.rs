@@ -46,7 +46,9 @@ pub fn run(command: &Pack, global: &Global, talk: &Talk) -> Result<Exit> {
         return Ok(Exit::Done);
     };
 
-    let outcome = talk.phase("write", || write::write(&environment, &view, &plan, command.level.store(), &stage))?;
+    let outcome = talk.phase("write", || {
+        write::write(&environment, &view, &plan, command.level.store(), &stage)
+    })?;
     let original: u64 = plan.files.iter().map(|file| file.size).sum();
     let others: u64 = outcome.written.iter().map(|file| file.size).sum();
     let mut manifest = Manifest {

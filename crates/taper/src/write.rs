@@ -58,11 +58,8 @@ pub fn write(
     );
     units.sort_by(|a, b| a.entry.path.cmp(&b.entry.path));
     let mut checks = Vec::new();
-    let mut outcome = Outcome {
-        stored: modules.stored,
-        stored_original: modules.original,
-        ..Outcome::default()
-    };
+    let mut outcome =
+        Outcome { stored: modules.stored, stored_original: modules.original, ..Outcome::default() };
     let mut entries = Vec::with_capacity(units.len());
     let mut reasons = Vec::with_capacity(units.len());
     for unit in units {

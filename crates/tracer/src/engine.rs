@@ -342,7 +342,8 @@ impl Engine {
         space.opened += 1;
         let stub = space.stub;
         if known.thread
-            && let Some((_, library, _)) = space.page(address) {
+            && let Some((_, library, _)) = space.page(address)
+        {
             self.libraries[library].threaded = true;
         }
         record(&mut self.libraries, &mut space, range.clone(), protection);
