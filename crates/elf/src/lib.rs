@@ -1,12 +1,11 @@
-//! ELF shared libraries as taper needs them: segments, pages, functions, symbols.
+//! ELF shared libraries as taper needs them: segments, pages, symbols.
 //!
 //! Pure functions on byte slices. Everything read is untrusted: bounds are
 //! checked, counts are limited, and what is not understood is an [`Error`] that
 //! lets the caller copy the library whole.
 //!
 //! Addresses are unrelocated virtual addresses (`p_vaddr`), as `u64`; places in
-//! the file are [`FileOffset`]. Formats: System V gABI, the x86-64 psABI, and for
-//! unwind data the Linux Standard Base.
+//! the file are [`FileOffset`]. Formats: System V gABI and the x86-64 psABI.
 
 mod bytes;
 mod dynamic;
@@ -15,7 +14,6 @@ mod library;
 mod pages;
 mod symbols;
 mod symtab;
-mod unwind;
 
 pub use dynamic::{Dynamic, Relocation, tag};
 pub use extents::{Extent, Extents, congruent};
@@ -23,7 +21,6 @@ pub use library::{FileOffset, Library, ProgramHeader, flags, machine, segment};
 pub use pages::{MAX_PAGE, PAGE, PageNumber, PageSet};
 pub use symbols::{Symbol, VersionNeed, Versions};
 pub use symtab::LocalSymbol;
-pub use unwind::{Function, Functions};
 
 /// Why a library cannot be taken apart. The caller copies it whole and counts it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -45,7 +42,8 @@ pub enum Error {
 }
 
 impl Error {
-    pub(crate) fn damaged(what: &'static str, at: u64) -> Self {
+    /// A structure that is damaged, and its file offset or address.
+    pub fn damaged(what: &'static str, at: u64) -> Self {
         Self::Damaged { what, at }
     }
 }

@@ -1,6 +1,7 @@
 //! Which pages of a library stay, and why.
 
-use elf::{Functions, Library, PAGE, PageSet};
+use elf::{Library, PAGE, PageSet};
+use functions::Functions;
 use serde::Serialize;
 
 /// A library whose code ran in worker threads stays whole up to this many bytes. Which
@@ -57,11 +58,20 @@ pub fn library_pages(
     let loader: PageSet = inside(&library.loader_pages()?);
     let seen: PageSet = inside(touched);
     let functions = Functions::read(library)?;
-    let whole: PageSet = inside(&functions.whole(library, &seen, &library.loader_calls()?));
-    let without = |pages: &PageSet, others: &[&PageSet]| -> PageSet {
-        pages.iter().filter(|page| !others.iter().any(|other| other.contains(*page))).collect()
-    };
-    let touched = without(&seen, &[&loader]);
+    let found = functions.whole(library, &seen, &library.loader_calls()?);
+    let mut whole: PageSet = inside(&found.pages);
+    let mut seen = seen;
+    let mut kept = whole.clone();
+    kept.union(&loader);
+    if can_move_tables(library, &functions, &kept) {
+        // New tables take the place of those that the trace saw read.
+        let old = tables_only(&functions);
+        seen = without(&seen, &[&old]);
+        whole = without(&whole, &[&old]);
+    } else {
+        whole.union(&inside(&found.tables));
+    }
+     let touched = without(&seen, &[&loader]);
     let functions = without(&whole, &[&loader, &touched]);
     let rest = without(&all, &[&loader, &touched, &functions]);
     if threaded && all.len() * PAGE <= WHOLE_IF_THREADED {
@@ -69,4 +79,27 @@ pub fn library_pages(
     }
     let threaded = PageSet::new();
     Ok(LibraryPages { loader, touched, functions, threaded, absent: rest.len() })
+}
+
+/// The pages of `pages` that are in none of `others`.
+fn without(pages: &PageSet, others: &[&PageSet]) -> PageSet {
+    pages.iter().filter(|page| !others.iter().any(|other| other.contains(*page))).collect()
+}
+
+/// Whether the writer will make new unwind tables for the functions on `pages`.
+fn can_move_tables(library: &Library<'_>, functions: &Functions, pages: &PageSet) -> bool {
+    let place = library.loads().map(|load| load.addresses().end).max().unwrap_or(0);
+    let place = place.next_multiple_of(PAGE);
+    matches!(functions::tables(library, functions, pages, place), Ok(Some(_)))
+}
+
+/// The pages that hold nothing but unwind tables.
+fn tables_only(functions: &Functions) -> PageSet {
+    let mut pages = PageSet::new();
+    for table in functions.tables() {
+        for page in table.start.div_ceil(PAGE)..table.end / PAGE {
+            pages.insert(page);
+        }
+    }
+    pages
 }

@@ -245,13 +245,13 @@ impl Seen<'_> {
         };
         let bytes = MappedFile::open(&self.environment.source(file))?;
         let whole = Library::parse(&bytes).and_then(|library| {
-            let functions = elf::Functions::read(&library)?;
+            let functions = functions::Functions::read(&library)?;
             let mut inside = PageSet::new();
             for load in library.loads() {
                 inside.insert_addresses(load.addresses());
             }
             let seen = touched.iter().filter(|page| inside.contains(*page)).collect();
-            Ok(functions.whole(&library, &seen, &[]))
+            Ok(functions.whole(&library, &seen, &[]).all())
         });
         // A library that does not parse has no stand-in with code; its functions raise.
         Ok(whole.unwrap_or_default())

@@ -3,6 +3,7 @@
 use crate::runs::{join, of_segment};
 use crate::{Error, Limits, Shrunk};
 use elf::{Extents, FileOffset, Library, PAGE, PageSet, ProgramHeader, congruent, flags, segment};
+use functions::{Functions, Tables};
 use std::io::{self, Write};
 use std::ops::Range;
 
@@ -36,8 +37,17 @@ impl Smaller {
 /// A range of addresses that is in the file, and from where.
 struct Part {
     addresses: Range<u64>,
-    from: u64,
+    from: From,
     offset: u64,
+}
+
+/// Where bytes come from.
+#[derive(Clone, Copy)]
+enum From {
+    /// A file offset of the original.
+    Original(u64),
+    /// The unwind tables that are made anew, which are last.
+    New,
 }
 
 /// Lays out `library` with those pages of its read-only segments that are in `keep`
@@ -90,17 +100,34 @@ pub fn shrink(library: &Library<'_>, keep: &PageSet, limits: &Limits) -> Result<
                 align: PAGE,
             });
             let from = load.offset.0 + (range.start - load.address);
+            let from = From::Original(from);
             parts.push(Part { addresses: range.clone(), from, offset });
             last_load = headers.len();
             cursor = offset + size;
         }
     }
 
-    // The table lies in a read-only segment of its own, past everything: where it
-    // shared a page with zero-filled memory, the loader would take zeros for it.
+    // What is new lies in a read-only segment of its own, past everything: where it
+    // shared a page with zero-filled memory, the loader would take zeros for it. Unwind
+    // tables come first, then the program headers.
     let end = loads.last().map_or(0, |load| load.addresses().end);
-    let table_address = end.next_multiple_of(PAGE);
-    let table_offset = congruent(cursor, table_address);
+    let new_address = end.next_multiple_of(PAGE);
+    let new_offset = congruent(cursor, new_address);
+    let unwind = unwind_tables(library, &kept, new_address);
+    let before = unwind.as_ref().map_or(0, |tables| tables.bytes.len() as u64).next_multiple_of(8);
+    let (table_address, table_offset) = (new_address + before, new_offset + before);
+    if let Some(tables) = &unwind {
+        let size = tables.index;
+        parts.push(Part {
+            addresses: new_address..new_address + size,
+            from: From::New,
+            offset: new_offset,
+        });
+        for header in headers.iter_mut().filter(|header| header.kind == segment::GNU_EH_FRAME) {
+            (header.address, header.physical) = (new_address, new_address);
+            (header.file_size, header.memory_size) = (size, size);
+        }
+    }
     headers.retain(|header| reachable(header, &parts));
     let last_load = headers
         .iter()
@@ -117,7 +144,18 @@ pub fn shrink(library: &Library<'_>, keep: &PageSet, limits: &Limits) -> Result<
         memory_size: table_size,
         align: PAGE,
     };
-    headers.insert(last_load, table);
+    let size = before + table_size;
+    headers.insert(
+        last_load,
+        ProgramHeader {
+            offset: FileOffset(new_offset),
+            address: new_address,
+            physical: new_address,
+            file_size: size,
+            memory_size: size,
+            ..table
+        },
+    );
     for header in headers.iter_mut().filter(|header| header.kind != segment::LOAD) {
         if header.kind == segment::PHDR {
             let align = header.align;
@@ -137,13 +175,25 @@ pub fn shrink(library: &Library<'_>, keep: &PageSet, limits: &Limits) -> Result<
     if size + PAGE > library.data().len() as u64 {
         return Ok(Shrunk::Whole);
     }
-    let extents = extents(library, &parts, &headers, table_offset)?;
+    let unwind = unwind.map(|tables| tables.bytes).unwrap_or_default();
+    let extents = extents(library, &parts, &headers, unwind, table_offset)?;
     let mappings = headers.iter().filter(|header| header.kind == segment::LOAD).count();
     let smaller = Smaller { extents, mappings };
     if smaller.size() != size {
         return Err(Error::Differs { what: "the size", at: smaller.size() });
     }
     Ok(Shrunk::Smaller(smaller))
+}
+
+/// New unwind tables, where those of kept functions do not lie on kept pages. Tables
+/// that are not understood stay as far as their pages do.
+fn unwind_tables(library: &Library<'_>, kept: &PageSet, address: u64) -> Option<Tables> {
+    library.header(segment::GNU_EH_FRAME)?;
+    let functions = Functions::read(library).ok()?;
+    if functions.have_tables(kept) {
+        return None;
+    }
+    functions::tables(library, &functions, kept, address).ok()?
 }
 
 fn part_of<'a>(header: &ProgramHeader, parts: &'a [Part]) -> Option<&'a Part> {
@@ -167,13 +217,18 @@ fn extents(
     library: &Library<'_>,
     parts: &[Part],
     headers: &[ProgramHeader],
+    unwind: Vec<u8>,
     table_offset: u64,
 ) -> Result<Extents, Error> {
     let mut extents = Extents::new();
     for (number, part) in parts.iter().enumerate() {
         extents.pad_to(part.offset);
         let size = part.addresses.end - part.addresses.start;
-        let mut from = part.from;
+        let From::Original(start) = part.from else {
+            extents.bytes(unwind);
+            break;
+        };
+        let mut from = start;
         if number == 0 {
             if part.offset != 0 || from != 0 || size < HEADER {
                 return Err(elf::Error::Unsupported("a library whose header is not first").into());
@@ -181,7 +236,7 @@ fn extents(
             extents.bytes(file_header(library, headers.len(), table_offset));
             from = HEADER;
         }
-        extents.original(from..part.from + size);
+        extents.original(from..start + size);
     }
     extents.pad_to(table_offset);
     extents.bytes(headers.iter().flat_map(ProgramHeader::to_bytes).collect());

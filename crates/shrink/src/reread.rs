@@ -88,8 +88,9 @@ pub fn check(original: &[u8], written: &[u8], keep: &PageSet) -> Result<Checked,
         let Ok(bytes) = segment.data(LE, written) else {
             return differs("the extent of a segment", start);
         };
-        if offset == table {
-            if writable(segment) {
+        // The new tables have no counterpart.
+        if (offset..offset + segment.p_filesz(LE)).contains(&table) {
+            if writable(segment) || old.loads().any(|load| load.p_vaddr(LE) + load.p_memsz(LE) > start) {
                 return differs("the place of the program headers", start);
             }
             continue;
@@ -138,7 +139,13 @@ pub fn check(original: &[u8], written: &[u8], keep: &PageSet) -> Result<Checked,
         return differs("the dynamic section", 0);
     }
     tables(&old, &new)?;
-    headers(&old, &new)?;
+    let moved = headers(&old, &new)?;
+    if moved {
+        let (old, new) = (elf::Library::parse(original)?, elf::Library::parse(written)?);
+        if let Err(function) = functions::check(&old, &new, keep)? {
+            return differs("the unwind tables of a function", function);
+        }
+    }
     Ok(Checked { pages, mappings: new.loads().count() })
 }
 
@@ -170,8 +177,9 @@ fn tables(old: &Image<'_>, new: &Image<'_>) -> Result<(), Error> {
 }
 
 /// Every header that is neither a loadable segment nor the table itself is as it
-/// was, and what it speaks of is there. The unwind table's may be absent with it.
-fn headers(old: &Image<'_>, new: &Image<'_>) -> Result<(), Error> {
+/// was, and what it speaks of is there. The unwind table's may be absent with it or
+/// speak of a new one, which the result says.
+fn headers(old: &Image<'_>, new: &Image<'_>) -> Result<bool, Error> {
     let others = |image: &Image<'_>| -> Vec<(u32, u32, u64, u64, u64)> {
         image
             .segments
@@ -185,6 +193,7 @@ fn headers(old: &Image<'_>, new: &Image<'_>) -> Result<(), Error> {
             .collect()
     };
     let after = others(new);
+    let mut moved = false;
     for header in others(old) {
         let (kind, _, address, size, _) = header;
         let there = after.contains(&header);
@@ -192,6 +201,7 @@ fn headers(old: &Image<'_>, new: &Image<'_>) -> Result<(), Error> {
         if !there && !optional {
             return Err(Error::Differs { what: "a program header", at: address });
         }
+        moved |= !there && after.iter().any(|other| other.0 == kind);
         if there && kind != PT_GNU_STACK.0 && size > 0 {
             let range = address..address.saturating_add(size);
             if new.at(range.clone()).is_none() || new.at(range.clone()) != old.at(range) {
@@ -199,5 +209,5 @@ fn headers(old: &Image<'_>, new: &Image<'_>) -> Result<(), Error> {
             }
         }
     }
-    Ok(())
+    Ok(moved)
 }

@@ -4,7 +4,8 @@
 //! Deterministic: a fixed sequence of mutations of two libraries built here. The
 //! number of rounds is taken from `TAPER_FUZZ_ROUNDS` for longer runs.
 
-use elf::{Functions, Library, PageSet};
+use elf::{Library, PageSet};
+use functions::Functions;
 use std::fs;
 use std::process::Command;
 use taper_shrink::{Limits, Shrunk, check, shrink};
@@ -101,7 +102,7 @@ fn exercise(data: &[u8], chance: &mut Chance) -> bool {
         }
     }
     if let Ok(functions) = Functions::read(&library) {
-        keep.union(&functions.whole(&library, &keep, &[]));
+        keep.union(&functions.whole(&library, &keep, &[]).all());
     }
     let Ok(Shrunk::Smaller(smaller)) = shrink(&library, &keep, &Limits { mappings: 8 }) else {
         return false;

@@ -1,6 +1,7 @@
 //! Stand-ins for libraries built here, loaded and called by real programs.
 
-use elf::{Functions, Library, PageSet};
+use elf::{Library, PageSet};
+use functions::Functions;
 use std::fs::{self, File};
 use std::path::PathBuf;
 use std::process::{Command, Output};
@@ -103,7 +104,7 @@ impl World {
         if let Some(at) = library.dynamic(elf::tag::INIT).filter(|_| !words.is_empty()) {
             touched.insert_addresses(at..at + elf::PAGE);
         }
-        let mut keep = Functions::read(&library).unwrap().whole(&library, &touched, &[]);
+        let mut keep = Functions::read(&library).unwrap().whole(&library, &touched, &[]).all();
         if !words.is_empty() {
             for load in library.loads().filter(|load| load.flags & elf::flags::EXECUTE == 0) {
                 keep.insert_addresses(load.file_addresses());

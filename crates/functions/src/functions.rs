@@ -6,9 +6,8 @@
 //! such a part. Hand-written assembly may have no entry: callers keep what no
 //! entry covers by the page.
 
-use crate::bytes::u32_at;
-use crate::library::{Library, segment};
-use crate::{Error, PAGE, PageSet};
+use crate::{area, bytes::word_at};
+use elf::{Error, Library, PAGE, PageSet, segment};
 use gimli::{BaseAddresses, CieOrFde, EhFrame, LittleEndian, UnwindSection};
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
@@ -24,6 +23,8 @@ pub struct Function {
     pub common: Range<u64>,
     /// The address of its language-specific data area.
     pub exceptions: Option<u64>,
+    /// The address where its personality routine's is found.
+    pub(crate) personality: Option<u64>,
 }
 
 /// The functions of a library, by address, and where their unwind data lies.
@@ -47,7 +48,7 @@ impl Functions {
         if table.len() < 12 || table[0] != 1 || table[1] != 0x1b {
             return Err(Error::Unsupported("unwind tables in an unknown encoding"));
         }
-        let distance = u32_at(table, 4).ok_or_else(|| damaged(header.address))? as i32;
+        let distance = word_at(table, 4).ok_or_else(|| damaged(header.address))? as i32;
         let start = (header.address + 4)
             .checked_add_signed(i64::from(distance))
             .ok_or_else(|| damaged(header.address))?;
@@ -83,9 +84,19 @@ impl Functions {
                 entry: record(fde.offset(), fde.entry_len()),
                 common: record(fde.cie().offset(), fde.cie().entry_len()),
                 exceptions: match fde.lsda() {
-                    Some(gimli::Pointer::Direct(address)) if address != 0 => Some(address),
+                    // A distance of 0, which gives an address in the entry, means none.
+                    Some(gimli::Pointer::Direct(address))
+                        if !(start + fde.offset() as u64
+                            ..start + (fde.offset() + fde.entry_len()) as u64 + 4)
+                            .contains(&address) =>
+                    {
+                        Some(address)
+                    }
                     _ => None,
                 },
+                personality: fde.personality().map(|pointer| match pointer {
+                    gimli::Pointer::Direct(address) | gimli::Pointer::Indirect(address) => address,
+                }),
             });
         }
         all.sort_by_key(|function| (function.code.start, function.code.end));
@@ -108,18 +119,51 @@ impl Functions {
         after.checked_sub(1).filter(|index| self.all[*index].code.contains(&address))
     }
 
+    /// Where the language-specific data area that starts at `start` ends at the latest.
+    pub(crate) fn area_end(&self, start: u64) -> u64 {
+        let next = self.areas.partition_point(|area| *area <= start);
+        // The last area has no successor to bound it.
+        self.areas.get(next).copied().unwrap_or(start + PAGE)
+    }
+
+    /// The addresses of the unwind tables: the search table, all entries, and all
+    /// language-specific data areas but the last, whose end nothing tells.
+    pub fn tables(&self) -> [Range<u64>; 3] {
+        let entries = self.all.iter().flat_map(|function| [&function.entry, &function.common]);
+        let (mut start, mut end) = (u64::MAX, 0);
+        for entry in entries {
+            (start, end) = (start.min(entry.start), end.max(entry.end));
+        }
+        let areas = self.areas.first().copied().unwrap_or(0)..self.areas.last().copied().unwrap_or(0);
+        [self.index.clone(), start.min(end)..end, areas]
+    }
+
+    /// Whether the original tables of all functions whose code lies on pages of `keep`
+    /// lie on pages of it too.
+    pub fn have_tables(&self, keep: &PageSet) -> bool {
+        let inside = |range: Range<u64>| {
+            (range.start / PAGE..range.end.div_ceil(PAGE)).all(|page| keep.contains(page))
+        };
+        inside(self.index.clone())
+            && self.all.iter().filter(|function| inside(function.code.clone())).all(|function| {
+                inside(function.entry.clone())
+                    && inside(function.common.clone())
+                    && function.exceptions.is_none_or(|area| inside(area..self.area_end(area)))
+            })
+    }
+
     /// The pages that belong to functions that ran, by the evidence of `touched`, or
-    /// with an address in `entered`: all their code, unwind entries, exception
-    /// tables, and the functions in which their landing pads lie. Pages of `touched`
-    /// that no function covers are included; so is the unwinder's search table when
-    /// any function is.
+    /// with an address in `entered`: all their code, the functions in which their
+    /// landing pads lie, and the data that they name. Pages of `touched` that no
+    /// function covers are included.
     ///
     /// A function ran only if the page of its entry was touched: where another of its
     /// pages was, a neighbour of that page ran. Code that the symbol table does not
     /// show to be entered at its start alone (the parts that compilers split off;
     /// everything, in a stripped library) counts with any of its pages.
-    pub fn whole(&self, library: &Library<'_>, touched: &PageSet, entered: &[u64]) -> PageSet {
+    pub fn whole(&self, library: &Library<'_>, touched: &PageSet, entered: &[u64]) -> Whole {
         let mut pages = touched.clone();
+        let mut tables = PageSet::new();
         let mut hot = vec![false; self.all.len()];
         let mut work: Vec<usize> = entered.iter().filter_map(|at| self.index_at(*at)).collect();
         let starts = entry_points(library);
@@ -134,34 +178,53 @@ impl Functions {
         for address in entered {
             pages.insert_addresses(*address..address + 1);
         }
-        let mut any = false;
         while let Some(index) = work.pop() {
             if std::mem::replace(&mut hot[index], true) {
                 continue;
             }
-            any = true;
             let function = &self.all[index];
             pages.insert_addresses(function.code.clone());
-            pages.insert_addresses(function.entry.clone());
-            pages.insert_addresses(function.common.clone());
-            let Some(area) = function.exceptions else { continue };
-            let next = self.areas.partition_point(|start| *start <= area);
-            // The last area has no successor to bound it.
-            let end = self.areas.get(next).copied().unwrap_or(area + PAGE);
-            pages.insert_addresses(area..end);
-            let bytes = library.read_to_segment_end(area).unwrap_or_default();
-            let bytes = &bytes[..bytes.len().min((end - area) as usize)];
+            tables.insert_addresses(function.entry.clone());
+            tables.insert_addresses(function.common.clone());
+            let Some(start) = function.exceptions else { continue };
+            let end = self.area_end(start);
+            tables.insert_addresses(start..end);
+            let bytes = library.read_to_segment_end(start).unwrap_or_default();
+            let bytes = &bytes[..bytes.len().min((end - start) as usize)];
+            let sites = area::read(bytes, start).map(|area| area.sites).unwrap_or_default();
             work.extend(
-                landing_pads(bytes)
-                    .unwrap_or_default()
+                sites
                     .into_iter()
-                    .filter_map(|pad| self.index_at(function.code.start.wrapping_add(pad))),
+                    .filter(|[_, _, pad, _]| *pad != 0)
+                    .filter_map(|[_, _, pad, _]| self.index_at(function.code.start.wrapping_add(pad))),
             );
         }
-        if any {
-            pages.insert_addresses(self.index.clone());
+        if !tables.is_empty() {
+            tables.insert_addresses(self.index.clone());
         }
-        pages
+        let ran = self.all.iter().zip(&hot).filter(|(_, hot)| **hot);
+        let codes = ran.map(|(function, _)| function.code.clone());
+        for range in crate::references::data(library, codes) {
+            pages.insert_addresses(range);
+        }
+        Whole { pages, tables }
+    }
+}
+
+/// The pages of functions that ran.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Whole {
+    /// Their code and data.
+    pub pages: PageSet,
+    /// Their part of the unwind tables.
+    pub tables: PageSet,
+}
+
+impl Whole {
+    /// All of them.
+    pub fn all(mut self) -> PageSet {
+        self.pages.union(&self.tables);
+        self.pages
     }
 }
 
@@ -178,72 +241,4 @@ fn entry_points(library: &Library<'_>) -> Vec<u64> {
     starts.sort_unstable();
     starts.dedup();
     starts
-}
-
-/// The landing pads of a language-specific data area, as offsets from the start
-/// of its function. Layout: Itanium C++ ABI, exception handling tables, as GCC
-/// writes it. `None` where the area does not parse or has another base.
-fn landing_pads(area: &[u8]) -> Option<Vec<u64>> {
-    const OMITTED: u8 = 0xff;
-    let mut at = 0usize;
-    let base_encoding = *area.get(at)?;
-    at += 1;
-    if base_encoding != OMITTED {
-        return None;
-    }
-    let types_encoding = *area.get(at)?;
-    at += 1;
-    if types_encoding != OMITTED {
-        leb128(area, &mut at)?;
-    }
-    let site_encoding = *area.get(at)?;
-    at += 1;
-    let length = usize::try_from(leb128(area, &mut at)?).ok()?;
-    let end = at.checked_add(length)?.min(area.len());
-    let mut pads = Vec::new();
-    while at < end {
-        let mut field = || match site_encoding & 0x0f {
-            0x01 => leb128(area, &mut at),
-            0x03 | 0x0b => {
-                let value = u32_at(area, at as u64)?;
-                at += 4;
-                Some(u64::from(value))
-            }
-            _ => None,
-        };
-        let (_start, _length, pad) = (field()?, field()?, field()?);
-        leb128(area, &mut at)?;
-        if pad != 0 {
-            pads.push(pad);
-        }
-    }
-    Some(pads)
-}
-
-fn leb128(bytes: &[u8], at: &mut usize) -> Option<u64> {
-    let mut value = 0u64;
-    for shift in (0..64).step_by(7) {
-        let byte = *bytes.get(*at)?;
-        *at += 1;
-        value |= u64::from(byte & 0x7f) << shift;
-        if byte & 0x80 == 0 {
-            return Some(value);
-        }
-    }
-    None
-}
-
-#[cfg(test)]
-mod tests {
-    use super::landing_pads;
-
-    #[test]
-    fn landing_pads_are_read_and_damage_is_refused() {
-        // lpstart omitted, types omitted, uleb128 sites: (0, 5, 0x90, 1), (5, 2, 0, 0)
-        let area = [0xff, 0xff, 0x01, 9, 0, 5, 0x90, 0x01, 1, 5, 2, 0, 0];
-        assert_eq!(landing_pads(&area), Some(vec![0x90]));
-        assert_eq!(landing_pads(&area[..6]), None);
-        assert_eq!(landing_pads(&[0, 0xff, 1, 0]), None);
-        assert_eq!(landing_pads(&[]), None);
-    }
 }

@@ -1,0 +1,16 @@
+//! Functions of shared libraries: their extents, the data that they name, and the
+//! tables by which exceptions pass through them.
+//!
+//! Addresses are unrelocated virtual addresses. Everything read is untrusted. Formats:
+//! Linux Standard Base 4 (10.6, `.eh_frame`), DWARF 4 (6.4) and the exception handling
+//! tables of the Itanium C++ ABI as GCC and LLVM write them.
+
+mod area;
+mod bytes;
+mod frames;
+mod functions;
+mod references;
+mod tables;
+
+pub use functions::{Function, Functions, Whole};
+pub use tables::{Tables, check, tables};
