@@ -167,10 +167,10 @@ fn base_python() -> Result<PathBuf> {
 
 /// The tests link small libraries of their own.
 fn need_compiler() -> Result<()> {
-    if shell::succeeds(Command::new("gcc").arg("--version")) {
+    if shell::succeeds(Command::new("g++").arg("--version")) {
         return Ok(());
     }
-    install(&["gcc", "libc6-dev"])
+    install(&["g++", "libc6-dev"])
 }
 
 /// Installs system packages, where this is a Debian on which we may.

@@ -68,6 +68,19 @@ pub struct Relocation {
 }
 
 impl Relocation {
+    /// Bytes of an entry of a table.
+    pub const SIZE: u64 = 24;
+
+    /// The entry as in the file.
+    pub fn to_bytes(&self) -> [u8; 24] {
+        let mut bytes = [0; 24];
+        bytes[..8].copy_from_slice(&self.address.to_le_bytes());
+        bytes[8..12].copy_from_slice(&self.kind.to_le_bytes());
+        bytes[12..16].copy_from_slice(&self.symbol.to_le_bytes());
+        bytes[16..].copy_from_slice(&self.addend.to_le_bytes());
+        bytes
+    }
+
     /// `S + A`.
     pub const R_64: u32 = 1;
     /// Copy of a symbol's data, in programs.
@@ -92,6 +105,25 @@ impl Relocation {
 
 /// The most entries of a dynamic section that are read.
 const MAX_ENTRIES: usize = 4096;
+
+/// The addresses that the words of a `DT_RELR` table tell; `None` past the end of the
+/// address space.
+pub fn decode(words: &[u64]) -> Option<Vec<u64>> {
+    let mut all = Vec::new();
+    let mut next: u64 = 0;
+    for word in words {
+        if word & 1 == 0 {
+            all.push(*word);
+            next = word.checked_add(8)?;
+        } else {
+            for bit in (0..63).filter(|bit| word >> (bit + 1) & 1 != 0) {
+                all.push(next.checked_add(bit * 8)?);
+            }
+            next = next.checked_add(63 * 8)?;
+        }
+    }
+    Some(all)
+}
 
 pub(crate) fn parse_dynamic(library: &Library<'_>) -> Result<Vec<Dynamic>, Error> {
     let Some(header) = library.header(segment::DYNAMIC) else {
@@ -152,22 +184,8 @@ impl Library<'_> {
             return Ok(Vec::new());
         };
         let bytes = self.read(range.start, range.end - range.start)?;
-        let damaged = || Error::damaged("the relative relocation table", range.start);
-        let mut all = Vec::new();
-        let mut next: u64 = 0;
-        for word in bytes.chunks_exact(8) {
-            let word = u64_at(word, 0).ok_or_else(damaged)?;
-            if word & 1 == 0 {
-                all.push(word);
-                next = word.checked_add(8).ok_or_else(damaged)?;
-            } else {
-                for bit in (0..63).filter(|bit| word >> (bit + 1) & 1 != 0) {
-                    all.push(next.checked_add(bit * 8).ok_or_else(damaged)?);
-                }
-                next = next.checked_add(63 * 8).ok_or_else(damaged)?;
-            }
-        }
-        Ok(all)
+        let words: Vec<u64> = bytes.chunks_exact(8).filter_map(|word| u64_at(word, 0)).collect();
+        decode(&words).ok_or_else(|| Error::damaged("the relative relocation table", range.start))
     }
 
     /// The address ranges that the loader reads before any code of the library

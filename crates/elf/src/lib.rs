@@ -12,13 +12,15 @@ mod dynamic;
 mod extents;
 mod library;
 mod pages;
+mod relative;
 mod symbols;
 mod symtab;
 
-pub use dynamic::{Dynamic, Relocation, tag};
+pub use dynamic::{Dynamic, Relocation, decode, tag};
 pub use extents::{Extent, Extents, congruent};
 pub use library::{FileOffset, Library, ProgramHeader, flags, machine, segment};
 pub use pages::{MAX_PAGE, PAGE, PageNumber, PageSet};
+pub use relative::{Relative, encode};
 pub use symbols::{Symbol, VersionNeed, Versions};
 pub use symtab::LocalSymbol;
 

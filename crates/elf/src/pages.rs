@@ -70,6 +70,13 @@ impl PageSet {
         }
     }
 
+    /// Takes every page of `other` out.
+    pub fn remove(&mut self, other: &Self) {
+        for (mine, theirs) in self.words.iter_mut().zip(&other.words) {
+            *mine &= !theirs;
+        }
+    }
+
     /// The number of pages.
     pub fn len(&self) -> u64 {
         self.words.iter().map(|word| u64::from(word.count_ones())).sum()

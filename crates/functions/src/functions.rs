@@ -134,7 +134,8 @@ impl Functions {
         for entry in entries {
             (start, end) = (start.min(entry.start), end.max(entry.end));
         }
-        let areas = self.areas.first().copied().unwrap_or(0)..self.areas.last().copied().unwrap_or(0);
+        let areas =
+            self.areas.first().copied().unwrap_or(0)..self.areas.last().copied().unwrap_or(0);
         [self.index.clone(), start.min(end)..end, areas]
     }
 
@@ -193,10 +194,9 @@ impl Functions {
             let bytes = &bytes[..bytes.len().min((end - start) as usize)];
             let sites = area::read(bytes, start).map(|area| area.sites).unwrap_or_default();
             work.extend(
-                sites
-                    .into_iter()
-                    .filter(|[_, _, pad, _]| *pad != 0)
-                    .filter_map(|[_, _, pad, _]| self.index_at(function.code.start.wrapping_add(pad))),
+                sites.into_iter().filter(|[_, _, pad, _]| *pad != 0).filter_map(
+                    |[_, _, pad, _]| self.index_at(function.code.start.wrapping_add(pad)),
+                ),
             );
         }
         if !tables.is_empty() {

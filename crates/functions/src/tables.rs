@@ -195,14 +195,14 @@ pub fn check(
     let mut there = after.all().iter().peekable();
     for function in kept(&before, keep) {
         let start = function.code.start;
-        while there.peek().is_some_and(|other| {
-            (other.code.start, other.code.end) < (start, function.code.end)
-        }) {
+        while there
+            .peek()
+            .is_some_and(|other| (other.code.start, other.code.end) < (start, function.code.end))
+        {
             there.next();
         }
         let Some(other) = there.next() else { return Ok(Err(start)) };
-        if other.code != function.code
-            || !same(original, &before, function, written, &after, other)
+        if other.code != function.code || !same(original, &before, function, written, &after, other)
         {
             return Ok(Err(start));
         }

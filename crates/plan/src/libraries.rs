@@ -1,6 +1,6 @@
 //! Which pages of a library stay, and why.
 
-use elf::{Library, PAGE, PageSet};
+use elf::{Library, PAGE, PageSet, Relative};
 use functions::Functions;
 use serde::Serialize;
 
@@ -55,30 +55,38 @@ pub fn library_pages(
 ) -> Result<LibraryPages, elf::Error> {
     let all = library.read_only_pages();
     let inside = |pages: &PageSet| pages.iter().filter(|page| all.contains(*page)).collect();
-    let loader: PageSet = inside(&library.loader_pages()?);
-    let seen: PageSet = inside(touched);
+    let mut loader: PageSet = inside(&library.loader_pages()?);
+    let relative = Relative::of(library).map(|relative| relative.pages()).unwrap_or_default();
+    loader.remove(&relative);
+    let mut seen: PageSet = inside(touched);
+    seen.remove(&relative);
     let functions = Functions::read(library)?;
     let found = functions.whole(library, &seen, &library.loader_calls()?);
     let mut whole: PageSet = inside(&found.pages);
-    let mut seen = seen;
     let mut kept = whole.clone();
     kept.union(&loader);
     if can_move_tables(library, &functions, &kept) {
         // New tables take the place of those that the trace saw read.
         let old = tables_only(&functions);
-        seen = without(&seen, &[&old]);
-        whole = without(&whole, &[&old]);
+        seen.remove(&old);
+        whole.remove(&old);
     } else {
         whole.union(&inside(&found.tables));
     }
-     let touched = without(&seen, &[&loader]);
+    let touched = without(&seen, &[&loader]);
     let functions = without(&whole, &[&loader, &touched]);
-    let rest = without(&all, &[&loader, &touched, &functions]);
+    let rest = without(&all, &[&loader, &touched, &functions, &relative]);
     if threaded && all.len() * PAGE <= WHOLE_IF_THREADED {
-        return Ok(LibraryPages { loader, touched, functions, threaded: rest, absent: 0 });
+        return Ok(LibraryPages {
+            loader,
+            touched,
+            functions,
+            threaded: rest,
+            absent: relative.len(),
+        });
     }
     let threaded = PageSet::new();
-    Ok(LibraryPages { loader, touched, functions, threaded, absent: rest.len() })
+    Ok(LibraryPages { loader, touched, functions, threaded, absent: rest.len() + relative.len() })
 }
 
 /// The pages of `pages` that are in none of `others`.

@@ -1,9 +1,13 @@
 //! Where everything goes in the smaller file.
 
+use crate::relative::{self, Packed};
 use crate::runs::{join, of_segment};
 use crate::{Error, Limits, Shrunk};
-use elf::{Extents, FileOffset, Library, PAGE, PageSet, ProgramHeader, congruent, flags, segment};
+use elf::{
+    Extents, FileOffset, Library, PAGE, PageSet, ProgramHeader, Relative, congruent, flags, segment,
+};
 use functions::{Functions, Tables};
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::ops::Range;
 
@@ -41,6 +45,29 @@ struct Part {
     offset: u64,
 }
 
+/// What the original does not have.
+struct New {
+    unwind: Vec<u8>,
+    packed: Option<Packed>,
+}
+
+impl New {
+    /// Words that change, by address: those that the packed relocations relocate, and
+    /// entries of the dynamic section.
+    fn words(&self, library: &Library<'_>) -> Result<BTreeMap<u64, u64>, Error> {
+        let Some(packed) = &self.packed else { return Ok(BTreeMap::new()) };
+        let mut words = packed.words.clone();
+        let header = library.header(segment::DYNAMIC);
+        let start = header.map_or(0, |header| header.address);
+        for (number, entry) in library.dynamic_entries().iter().enumerate() {
+            if let Some((_, value)) = packed.dynamic.iter().find(|(tag, _)| *tag == entry.tag) {
+                words.insert(start + 16 * number as u64 + 8, *value);
+            }
+        }
+        Ok(words)
+    }
+}
+
 /// Where bytes come from.
 #[derive(Clone, Copy)]
 enum From {
@@ -53,8 +80,12 @@ enum From {
 /// Lays out `library` with those pages of its read-only segments that are in `keep`
 /// or that the loader reads. Writable segments stay whole.
 pub fn shrink(library: &Library<'_>, keep: &PageSet, limits: &Limits) -> Result<Shrunk, Error> {
+    let relative = Relative::of(library);
     let mut kept = library.loader_pages()?;
     kept.union(keep);
+    if let Some(relative) = &relative {
+        kept.remove(&relative.pages());
+    }
     let loads: Vec<&ProgramHeader> = library.loads().collect();
     if loads[0].offset.0 != 0 || loads[0].file_size < HEADER {
         return Err(elf::Error::Unsupported("a library whose header is not mapped").into());
@@ -70,8 +101,9 @@ pub fn shrink(library: &Library<'_>, keep: &PageSet, limits: &Limits) -> Result<
             ranges.push(of_segment(load, &kept));
         }
     }
-    // One mapping is for the program headers themselves.
-    join(&mut ranges, limits.mappings.saturating_sub(1).max(loads.len()));
+    // One mapping is for the program headers themselves, one for the code that relocates.
+    let own = 1 + usize::from(relative.is_some());
+    join(&mut ranges, limits.mappings.saturating_sub(own).max(loads.len()));
 
     let mut headers = Vec::new();
     let mut parts: Vec<Part> = Vec::new();
@@ -114,7 +146,13 @@ pub fn shrink(library: &Library<'_>, keep: &PageSet, limits: &Limits) -> Result<
     let new_address = end.next_multiple_of(PAGE);
     let new_offset = congruent(cursor, new_address);
     let unwind = unwind_tables(library, &kept, new_address);
-    let before = unwind.as_ref().map_or(0, |tables| tables.bytes.len() as u64).next_multiple_of(8);
+    let rela = unwind.as_ref().map_or(0, |tables| tables.bytes.len() as u64).next_multiple_of(8);
+    // Its length does not depend on where the code lies, which follows from that length.
+    let packed = |code| match &relative {
+        Some(relative) => relative::pack(relative, new_address + rela, code),
+        None => Ok(None),
+    };
+    let before = rela + packed(0)?.map_or(0, |packed| packed.rela.len() as u64);
     let (table_address, table_offset) = (new_address + before, new_offset + before);
     if let Some(tables) = &unwind {
         let size = tables.index;
@@ -133,7 +171,8 @@ pub fn shrink(library: &Library<'_>, keep: &PageSet, limits: &Limits) -> Result<
         .iter()
         .rposition(|header| header.kind == segment::LOAD)
         .map_or(last_load, |at| at + 1);
-    let table_size = (headers.len() as u64 + 1) * ProgramHeader::SIZE;
+    let count = headers.len() as u64 + 1 + u64::from(relative.is_some());
+    let table_size = count * ProgramHeader::SIZE;
     let table = ProgramHeader {
         kind: segment::LOAD,
         flags: flags::READ,
@@ -144,18 +183,26 @@ pub fn shrink(library: &Library<'_>, keep: &PageSet, limits: &Limits) -> Result<
         memory_size: table_size,
         align: PAGE,
     };
-    let size = before + table_size;
-    headers.insert(
-        last_load,
-        ProgramHeader {
-            offset: FileOffset(new_offset),
-            address: new_address,
-            physical: new_address,
-            file_size: size,
-            memory_size: size,
-            ..table
-        },
-    );
+    let mut size = new_offset + before + table_size;
+    let load = |kind_flags, offset, address, size| ProgramHeader {
+        flags: kind_flags,
+        offset: FileOffset(offset),
+        address,
+        physical: address,
+        file_size: size,
+        memory_size: size,
+        ..table
+    };
+    headers.insert(last_load, load(flags::READ, new_offset, new_address, before + table_size));
+    let code_address = (table_address + table_size).next_multiple_of(PAGE);
+    let packed = packed(code_address)?;
+    if let Some(packed) = &packed {
+        let code_offset = congruent(size, code_address);
+        let length = packed.segment.len() as u64;
+        let flags = flags::READ | flags::EXECUTE;
+        headers.insert(last_load + 1, load(flags, code_offset, code_address, length));
+        size = code_offset + length;
+    }
     for header in headers.iter_mut().filter(|header| header.kind != segment::LOAD) {
         if header.kind == segment::PHDR {
             let align = header.align;
@@ -171,12 +218,11 @@ pub fn shrink(library: &Library<'_>, keep: &PageSet, limits: &Limits) -> Result<
         return Err(elf::Error::Unsupported("a library with too many runs of pages").into());
     }
 
-    let size = table_offset + table_size;
     if size + PAGE > library.data().len() as u64 {
         return Ok(Shrunk::Whole);
     }
-    let unwind = unwind.map(|tables| tables.bytes).unwrap_or_default();
-    let extents = extents(library, &parts, &headers, unwind, table_offset)?;
+    let new = New { unwind: unwind.map(|tables| tables.bytes).unwrap_or_default(), packed };
+    let extents = extents(library, &parts, &headers, new, table_offset)?;
     let mappings = headers.iter().filter(|header| header.kind == segment::LOAD).count();
     let smaller = Smaller { extents, mappings };
     if smaller.size() != size {
@@ -217,15 +263,16 @@ fn extents(
     library: &Library<'_>,
     parts: &[Part],
     headers: &[ProgramHeader],
-    unwind: Vec<u8>,
+    new: New,
     table_offset: u64,
 ) -> Result<Extents, Error> {
     let mut extents = Extents::new();
+    let words = new.words(library)?;
     for (number, part) in parts.iter().enumerate() {
         extents.pad_to(part.offset);
         let size = part.addresses.end - part.addresses.start;
         let From::Original(start) = part.from else {
-            extents.bytes(unwind);
+            extents.bytes(new.unwind);
             break;
         };
         let mut from = start;
@@ -236,10 +283,32 @@ fn extents(
             extents.bytes(file_header(library, headers.len(), table_offset));
             from = HEADER;
         }
-        extents.original(from..start + size);
+        let mut changed = words.range(part.addresses.clone()).peekable();
+        if changed.peek().is_none() {
+            extents.original(from..start + size);
+            continue;
+        }
+        let mut bytes = library.read(part.addresses.start, size)?.to_vec();
+        for (address, word) in changed {
+            let at = (address - part.addresses.start) as usize;
+            // Words of a part that is cut off inside one are left out of the table.
+            bytes[at..at + 8].copy_from_slice(&word.to_le_bytes());
+        }
+        bytes.drain(..(from - start) as usize);
+        extents.bytes(bytes);
+    }
+    if let Some(packed) = &new.packed {
+        extents.pad_to(table_offset - packed.rela.len() as u64);
+        extents.bytes(packed.rela.clone());
     }
     extents.pad_to(table_offset);
     extents.bytes(headers.iter().flat_map(ProgramHeader::to_bytes).collect());
+    if let Some(packed) = new.packed {
+        let end = extents.size();
+        let address = packed.code;
+        extents.pad_to(congruent(end, address));
+        extents.bytes(packed.segment);
+    }
     Ok(extents)
 }
 

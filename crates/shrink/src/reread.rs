@@ -1,10 +1,12 @@
 //! The second reader: it reads what was written with other code, and compares.
 
 use crate::Error;
-use elf::{PAGE, PageSet};
+use crate::relative;
+use elf::{PAGE, PageSet, Relative, Relocation, tag};
 use object::LittleEndian as LE;
 use object::elf::{FileHeader64, PT_GNU_STACK, PT_LOAD, PT_PHDR, ProgramHeader64};
 use object::read::elf::{FileHeader, ProgramHeader};
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 type Segment = ProgramHeader64<LE>;
@@ -77,6 +79,19 @@ pub fn check(original: &[u8], written: &[u8], keep: &PageSet) -> Result<Checked,
     let differs = |what, at| Err(Error::Differs { what, at });
     let (old, new) = (Image::read(original)?, Image::read(written)?);
     let table = new.header.e_phoff.get(LE);
+    let (first, second) = (elf::Library::parse(original)?, elf::Library::parse(written)?);
+    // Words that the loader relocated, and now the library does; entries of the dynamic
+    // section that say where the loader's relocations are.
+    let words = relative::check(&first, &second)?;
+    let freed = if words.is_empty() { None } else { Relative::of(&first) };
+    let freed = freed.map(|relative| relative.pages()).unwrap_or_default();
+    let mut words: BTreeSet<u64> = words.into_keys().collect();
+    if !words.is_empty() {
+        words.extend(moved_entries(&first));
+    }
+    let code = second.relocations()?;
+    let code = code.iter().find(|other| other.kind == Relocation::IRELATIVE && !words.is_empty());
+    let last = old.loads().map(|load| load.p_vaddr(LE) + load.p_memsz(LE)).max().unwrap_or(0);
 
     let mut last_end = 0;
     for segment in new.loads() {
@@ -88,9 +103,11 @@ pub fn check(original: &[u8], written: &[u8], keep: &PageSet) -> Result<Checked,
         let Ok(bytes) = segment.data(LE, written) else {
             return differs("the extent of a segment", start);
         };
-        // The new tables have no counterpart.
-        if (offset..offset + segment.p_filesz(LE)).contains(&table) {
-            if writable(segment) || old.loads().any(|load| load.p_vaddr(LE) + load.p_memsz(LE) > start) {
+        // The new tables, and the code that relocates, have no counterpart.
+        let tables = (offset..offset + segment.p_filesz(LE)).contains(&table);
+        if tables || code.is_some_and(|call| call.addend as u64 == start) {
+            let strange = tables && segment.p_flags(LE).0 != object::elf::PF_R.0;
+            if strange || writable(segment) || start < last {
                 return differs("the place of the program headers", start);
             }
             continue;
@@ -100,7 +117,12 @@ pub fn check(original: &[u8], written: &[u8], keep: &PageSet) -> Result<Checked,
         };
         // The file header has new places for the tables.
         let skip = if offset == 0 { 64 } else { 0 };
-        if let Some(place) = (skip..bytes.len()).find(|place| bytes[*place] != before[*place]) {
+        let changed = |place: u64| {
+            writable(segment) && words.range(..=place).next_back().is_some_and(|at| place - at < 8)
+        };
+        if let Some(place) = (skip..bytes.len())
+            .find(|place| bytes[*place] != before[*place] && !changed(start + *place as u64))
+        {
             return differs("a byte", start + place as u64);
         }
     }
@@ -129,31 +151,51 @@ pub fn check(original: &[u8], written: &[u8], keep: &PageSet) -> Result<Checked,
             let range = (page * PAGE).max(start)..((page + 1) * PAGE).min(start + size);
             let found = new.at(range.clone()).is_some();
             pages += u64::from(found);
-            if keep.contains(page) && !found {
+            if keep.contains(page) && !found && !freed.contains(page) {
                 return differs("a kept page, which is missing", range.start);
             }
         }
     }
 
-    if old.dynamic()? != new.dynamic()? {
+    let entries = |image: &Image<'_>| -> Result<Vec<(u64, u64)>, Error> {
+        let moved = |tag| !words.is_empty() && MOVED.contains(&tag);
+        let pairs = image.dynamic()?;
+        Ok(pairs
+            .into_iter()
+            .map(|(tag, value)| (tag, if moved(tag) { 0 } else { value }))
+            .collect())
+    };
+    if entries(&old)? != entries(&new)? {
         return differs("the dynamic section", 0);
     }
     tables(&old, &new)?;
     let moved = headers(&old, &new)?;
     if moved {
-        let (old, new) = (elf::Library::parse(original)?, elf::Library::parse(written)?);
-        if let Err(function) = functions::check(&old, &new, keep)? {
+        if let Err(function) = functions::check(&first, &second, keep)? {
             return differs("the unwind tables of a function", function);
         }
     }
     Ok(Checked { pages, mappings: new.loads().count() })
 }
 
-/// Every table that the dynamic section names with a size is there in full.
+/// Entries of the dynamic section that differ where relocations are packed.
+const MOVED: [u64; 3] = [tag::RELA, tag::RELASZ, tag::RELACOUNT];
+
+/// The addresses of their values.
+fn moved_entries(library: &elf::Library<'_>) -> impl Iterator<Item = u64> {
+    let start = library.header(elf::segment::DYNAMIC).map_or(0, |header| header.address);
+    let entries = library.dynamic_entries().iter().enumerate();
+    entries
+        .filter(|(_, entry)| MOVED.contains(&entry.tag))
+        .map(move |(number, _)| start + 16 * number as u64 + 8)
+}
+
+/// Every table that the dynamic section names with a size is there in full; the
+/// relocations are compared one by one.
 fn tables(old: &Image<'_>, new: &Image<'_>) -> Result<(), Error> {
     use object::elf::{
         DT_FINI_ARRAY, DT_FINI_ARRAYSZ, DT_INIT_ARRAY, DT_INIT_ARRAYSZ, DT_JMPREL, DT_PLTRELSZ,
-        DT_RELA, DT_RELASZ, DT_STRSZ, DT_STRTAB, DynamicTag,
+        DT_STRSZ, DT_STRTAB, DynamicTag,
     };
     let entries = old.dynamic()?;
     let value = |tag: DynamicTag| {
@@ -161,7 +203,6 @@ fn tables(old: &Image<'_>, new: &Image<'_>) -> Result<(), Error> {
     };
     for (start, size) in [
         (DT_STRTAB, DT_STRSZ),
-        (DT_RELA, DT_RELASZ),
         (DT_JMPREL, DT_PLTRELSZ),
         (DT_INIT_ARRAY, DT_INIT_ARRAYSZ),
         (DT_FINI_ARRAY, DT_FINI_ARRAYSZ),
@@ -203,8 +244,8 @@ fn headers(old: &Image<'_>, new: &Image<'_>) -> Result<bool, Error> {
         }
         moved |= !there && after.iter().any(|other| other.0 == kind);
         if there && kind != PT_GNU_STACK.0 && size > 0 {
-            let range = address..address.saturating_add(size);
-            if new.at(range.clone()).is_none() || new.at(range.clone()) != old.at(range) {
+            // The bytes of every segment were compared before.
+            if new.at(address..address.saturating_add(size)).is_none() {
                 return Err(Error::Differs { what: "what a program header names", at: address });
             }
         }

@@ -6,8 +6,8 @@ use crate::relocate::{Kept, Target, is_code, kept};
 use crate::tables::{NewSymbol, Strings, dynamic, hash_table, symbols, versions};
 use crate::{Error, Wanted};
 use elf::{
-    Extents, FileOffset, Library, PAGE, PageSet, ProgramHeader, Relocation, congruent,
-    flags, segment, tag,
+    Extents, FileOffset, Library, PAGE, PageSet, ProgramHeader, Relocation, congruent, flags,
+    segment, tag,
 };
 use functions::Functions;
 use std::collections::{BTreeMap, BTreeSet};

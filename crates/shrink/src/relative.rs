@@ -1,0 +1,184 @@
+//! The part of a library that relocates it by its load base.
+//!
+//! One executable segment holds the code and, after it, the table that the code reads.
+
+use crate::Error;
+use elf::{Library, Relative, Relocation, decode, encode, tag};
+use iced_x86::IcedError;
+use iced_x86::code_asm::{CodeAssembler, qword_ptr, r8, r9, rax, rcx, rdi, rdx, rsi};
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+/// Bytes before the table; the code is shorter.
+const CODE: u64 = 128;
+
+/// The parts of a library with packed relocations.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Packed {
+    /// The table of the other relocations, with the one that calls the code.
+    pub rela: Vec<u8>,
+    /// Where code and table lie.
+    pub code: u64,
+    /// Code and table.
+    pub segment: Vec<u8>,
+    /// Words of writable segments with the addresses that they hold.
+    pub words: BTreeMap<u64, u64>,
+    /// Entries of the dynamic section that change, with their new values.
+    pub dynamic: [(u64, u64); 3],
+}
+
+/// Packs `relative`; the new relocation table will lie at `rela`, the segment at
+/// `segment`.
+pub(crate) fn pack(relative: &Relative, rela: u64, segment: u64) -> Result<Option<Packed>, Error> {
+    let mut words = relative.words.iter();
+    // The loader stores what the code returns: the first word's value.
+    let Some((first, target)) = words.next() else { return Ok(None) };
+    let table = encode(words.map(|(address, _)| *address));
+    let place = segment + CODE..segment + CODE + 8 * table.len() as u64;
+    let mut bytes = code(segment, &place, *target)?;
+    bytes.extend(table.iter().flat_map(|word| word.to_le_bytes()));
+    let call = Relocation {
+        address: *first,
+        kind: Relocation::IRELATIVE,
+        symbol: 0,
+        addend: segment as i64,
+    };
+    let left = relative.others.iter().take_while(|other| other.kind == Relocation::RELATIVE);
+    let count = left.count();
+    let (before, after) = relative.others.split_at(count);
+    let entries: Vec<u8> =
+        before.iter().chain([&call]).chain(after).flat_map(Relocation::to_bytes).collect();
+    let dynamic =
+        [(tag::RELA, rela), (tag::RELASZ, entries.len() as u64), (tag::RELACOUNT, count as u64)];
+    Ok(Some(Packed {
+        rela: entries,
+        code: segment,
+        segment: bytes,
+        words: relative.words.clone(),
+        dynamic,
+    }))
+}
+
+/// The code at `at`: adds the load base to every word that `table` tells, and returns
+/// `target` relocated. It keeps the registers that a function must (psABI, figure 3.4)
+/// and uses no stack.
+fn code(at: u64, table: &Range<u64>, target: u64) -> Result<Vec<u8>, Error> {
+    let made = assemble(at, table, target)
+        .map_err(|error| Error::Unreadable(format!("its own code: {error}")))?;
+    let mut bytes = made;
+    if bytes.len() as u64 > CODE {
+        return Err(Error::Unreadable("its own code is too long".into()));
+    }
+    bytes.resize(CODE as usize, 0xcc);
+    Ok(bytes)
+}
+
+fn assemble(at: u64, table: &Range<u64>, target: u64) -> Result<Vec<u8>, IcedError> {
+    let mut code = CodeAssembler::new(64)?;
+    let (mut start, mut end) = (code.create_label(), code.create_label());
+    let (mut next, mut bitmap, mut bit) =
+        (code.create_label(), code.create_label(), code.create_label());
+    let (mut skip, mut done) = (code.create_label(), code.create_label());
+    code.endbr64()?;
+    // rdx: the load base.
+    code.set_label(&mut start)?;
+    code.lea(rdx, qword_ptr(start))?;
+    // An address of a library is far below 2 GiB.
+    code.sub(rdx, i32::try_from(at + 4).unwrap_or(i32::MAX))?;
+    let offset = |address: u64| i32::try_from(address).unwrap_or(i32::MAX);
+    code.lea(rsi, rdx + offset(table.start))?;
+    code.lea(rdi, rdx + offset(table.end))?;
+    code.set_label(&mut next)?;
+    code.cmp(rsi, rdi)?;
+    code.jae(done)?;
+    code.mov(rax, qword_ptr(rsi))?;
+    code.add(rsi, 8)?;
+    code.test(rax, 1)?;
+    code.jne(bitmap)?;
+    // An address, of one word.
+    code.lea(r9, rdx + rax)?;
+    code.add(qword_ptr(r9), rdx)?;
+    code.add(r9, 8)?;
+    code.jmp(next)?;
+    // One bit for each of the next 63 words.
+    code.set_label(&mut bitmap)?;
+    code.mov(rcx, r9)?;
+    code.set_label(&mut bit)?;
+    code.shr(rax, 1)?;
+    code.je(end)?;
+    code.test(rax, 1)?;
+    code.je(skip)?;
+    code.add(qword_ptr(rcx), rdx)?;
+    code.set_label(&mut skip)?;
+    code.add(rcx, 8)?;
+    code.jmp(bit)?;
+    code.set_label(&mut end)?;
+    code.add(r9, 63 * 8)?;
+    code.jmp(next)?;
+    code.set_label(&mut done)?;
+    code.mov(r8, target)?;
+    code.lea(rax, rdx + r8)?;
+    code.ret()?;
+    code.assemble(at)
+}
+
+/// Compares the relocations of `written` with the original's. The addresses of the
+/// words that must hold their unrelocated values in it, if any are packed.
+pub(crate) fn check(
+    original: &Library<'_>,
+    written: &Library<'_>,
+) -> Result<BTreeMap<u64, u64>, Error> {
+    let differs = |at| Error::Differs { what: "the relocations", at };
+    let counted = |library: &Library<'_>| -> Result<(usize, Vec<Relocation>), Error> {
+        let table = library.dynamic_range(tag::RELA, tag::RELASZ).unwrap_or(0..0);
+        let all = library.relocations()?;
+        Ok((((table.end - table.start) / Relocation::SIZE) as usize, all))
+    };
+    let (_, before) = counted(original)?;
+    let (count, mut after) = counted(written)?;
+    let Some(call) = after[..count].iter().position(|other| other.kind == Relocation::IRELATIVE)
+    else {
+        return if before == after { Ok(BTreeMap::new()) } else { Err(differs(0)) };
+    };
+    let call = after.remove(call);
+    let at = call.addend as u64;
+    let bytes = written.read_to_segment_end(at)?;
+    let words: Vec<u64> = bytes
+        .get(CODE as usize..)
+        .unwrap_or_default()
+        .chunks_exact(8)
+        .filter_map(|word| word.first_chunk().copied())
+        .map(u64::from_le_bytes)
+        .collect();
+    let mut addresses = decode(&words).ok_or_else(|| differs(at))?;
+    addresses.push(call.address);
+    let mut packed = BTreeMap::new();
+    for address in addresses {
+        let word = written.read(address, 8)?.first_chunk().copied().unwrap_or_default();
+        packed.insert(address, u64::from_le_bytes(word));
+    }
+    let target = packed.get(&call.address).copied().unwrap_or_default();
+    let table = at + CODE..at + bytes.len() as u64;
+    if bytes.get(..CODE as usize) != Some(code(at, &table, target)?.as_slice()) {
+        return Err(differs(at));
+    }
+    let relative = |(address, target): (&u64, &u64)| Relocation {
+        address: *address,
+        kind: Relocation::RELATIVE,
+        symbol: 0,
+        addend: *target as i64,
+    };
+    after.extend(packed.iter().map(relative));
+    let sorted = |mut all: Vec<Relocation>| {
+        all.sort_unstable_by_key(|one| (one.address, one.kind, one.symbol, one.addend));
+        all
+    };
+    let (before, after) = (sorted(before), sorted(after));
+    if before.len() != after.len() {
+        return Err(differs(at));
+    }
+    match before.iter().zip(&after).find(|(old, new)| old != new) {
+        Some((old, _)) => Err(differs(old.address)),
+        None => Ok(packed),
+    }
+}
