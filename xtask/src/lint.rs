@@ -13,6 +13,11 @@ pub fn run() -> Result<()> {
     shell::run(cargo(&["fmt", "--all"]).args(["--", "--check"]))?;
     let clippy = ["clippy", "--workspace", "--all-targets"];
     shell::run(cargo(&clippy).args(["--", "--deny", "warnings"]))?;
+    // What lies in packages is a workspace of its own.
+    let runtime = ["--manifest-path", "runtime/Cargo.toml"];
+    shell::run(cargo(&["fmt"]).args(runtime).args(["--", "--check"]))?;
+    let clippy = ["clippy", "--release", "--locked", "--target-dir", "target/runtime"];
+    shell::run(cargo(&clippy).args(runtime).args(["--", "--deny", "warnings"]))?;
     let doc = ["doc", "--workspace", "--no-deps"];
     shell::run(cargo(&doc).env("RUSTDOCFLAGS", "--deny warnings"))
 }

@@ -32,7 +32,7 @@ impl Relative {
     pub fn of(library: &Library<'_>) -> Option<Self> {
         let table = library.dynamic_range(tag::RELA, tag::RELASZ)?;
         let absent = |tag| library.dynamic(tag).is_none();
-        if !absent(tag::RELR) || !absent(tag::TEXTREL) || table.start % 8 != 0 {
+        if !absent(tag::RELR) || !absent(tag::TEXTREL) || !table.start.is_multiple_of(8) {
             return None;
         }
         // Resolvers of the library's own run while it is relocated, in an order that
@@ -51,7 +51,7 @@ impl Relative {
             library.dynamic_range(tag::FINI_ARRAY, tag::FINI_ARRAYSZ),
         ];
         let plain = |address: u64| {
-            address % 8 == 0
+            address.is_multiple_of(8)
                 && writable.iter().any(|part| part.start <= address && address + 8 <= part.end)
                 && !arrays.iter().flatten().any(|array| array.contains(&address))
         };

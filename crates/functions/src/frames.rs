@@ -64,20 +64,39 @@ pub fn common(entry: &[u8]) -> Option<Common> {
 /// its distance from the common one.
 pub const START: usize = 8;
 
-/// The place of the word that leads to the language-specific data area of a frame
-/// description entry; `None` in it where it has none.
-pub fn area(entry: &[u8], common: Common) -> Option<Option<usize>> {
+/// What a frame description entry says about its language-specific data area.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Field {
+    /// It has none.
+    Absent,
+    /// The word at this place leads to it.
+    At(usize),
+}
+
+impl Field {
+    /// The place of the word.
+    pub fn place(self) -> Option<usize> {
+        match self {
+            Self::Absent => None,
+            Self::At(place) => Some(place),
+        }
+    }
+}
+
+/// Reads a frame description entry with its length field. `None` where it does not
+/// parse.
+pub fn area(entry: &[u8], common: Common) -> Option<Field> {
     if word_at(entry, 0)? as usize != entry.len() - 4 {
         return None;
     }
     if !common.augmented {
-        return Some(None);
+        return Some(Field::Absent);
     }
     let mut cursor = Cursor::new(entry, START + 8);
     cursor.unsigned()?;
     if !common.area {
-        return Some(None);
+        return Some(Field::Absent);
     }
     let place = cursor.place();
-    Some(if cursor.word()? == 0 { None } else { Some(place) })
+    Some(if cursor.word()? == 0 { Field::Absent } else { Field::At(place) })
 }

@@ -13,4 +13,5 @@ mod references;
 mod tables;
 
 pub use functions::{Function, Functions, Whole};
+pub use references::{called_through, named};
 pub use tables::{Tables, check, tables};

@@ -4,8 +4,9 @@
 //! strings relative to the instruction pointer. A trace shows which pages of them were
 //! read by the numbers that the workload computed with; the next run may look up others.
 
-use elf::{Library, PAGE, ProgramHeader};
-use iced_x86::{Decoder, DecoderOptions, Instruction};
+use elf::{Library, PAGE, ProgramHeader, flags};
+use iced_x86::{Decoder, DecoderOptions, Instruction, Mnemonic};
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 /// The most bytes of a table that count as named together with its start. What code
@@ -14,31 +15,81 @@ use std::ops::Range;
 /// reached by their traced pages.
 const TABLE: u64 = 2 * PAGE;
 
-/// The addresses of read-only data that the code at `codes` names, as ranges, each
-/// from a named address to the next.
-pub fn data(library: &Library<'_>, codes: impl Iterator<Item = Range<u64>>) -> Vec<Range<u64>> {
+/// The read-only data that the code at `codes` names, as ranges of addresses, each from
+/// a named one to the next.
+pub(crate) fn data(
+    library: &Library<'_>,
+    codes: impl Iterator<Item = Range<u64>>,
+) -> Vec<Range<u64>> {
     let within: Vec<Range<u64>> = library
         .loads()
-        .filter(|load| !load.is_writable() && load.flags & 1 == 0)
+        .filter(|load| !load.is_writable() && load.flags & flags::EXECUTE == 0)
         .map(ProgramHeader::file_addresses)
         .collect();
+    let mut named = named(library, codes);
+    named.retain(|at| within.iter().any(|range| range.contains(at)));
+    let ends = named.iter().skip(1).copied().chain([u64::MAX]);
+    named.iter().zip(ends).map(|(start, next)| *start..next.min(start + TABLE)).collect()
+}
+
+/// The addresses that the instructions at `codes` name relative to themselves,
+/// ascending. Those that they call or jump to are not among them.
+pub fn named(library: &Library<'_>, codes: impl Iterator<Item = Range<u64>>) -> Vec<u64> {
     let mut named = Vec::new();
+    decode(library, codes, |instruction| {
+        if instruction.is_ip_rel_memory_operand() {
+            named.push(instruction.ip_rel_memory_address());
+        }
+    });
+    named.sort_unstable();
+    named.dedup();
+    named
+}
+
+/// The words at `slots` through which the code at `codes` calls functions, itself or by
+/// an entry of the procedure linkage table (psABI 5.2): such an entry counts only where
+/// code that is not itself one calls it.
+pub fn called_through(
+    library: &Library<'_>,
+    codes: impl Iterator<Item = Range<u64>>,
+    slots: &BTreeSet<u64>,
+) -> BTreeSet<u64> {
+    /// Bytes of an entry.
+    const ENTRY: u64 = 16;
+    let (mut calls, mut entries, mut through) = (BTreeSet::new(), Vec::new(), BTreeSet::new());
+    decode(library, codes, |instruction| {
+        if instruction.is_ip_rel_memory_operand() {
+            let at = instruction.ip_rel_memory_address();
+            if !slots.contains(&at) {
+            } else if instruction.mnemonic() == Mnemonic::Jmp {
+                entries.push((instruction.ip(), at));
+            } else {
+                through.insert(at);
+            }
+        } else if instruction.near_branch_target() != 0 {
+            calls.insert(instruction.near_branch_target());
+        }
+    });
+    for (place, slot) in entries {
+        if calls.range(place.saturating_sub(ENTRY - 1)..=place).next().is_some() {
+            through.insert(slot);
+        }
+    }
+    through
+}
+
+fn decode(
+    library: &Library<'_>,
+    codes: impl Iterator<Item = Range<u64>>,
+    mut each: impl FnMut(&Instruction),
+) {
     let mut instruction = Instruction::default();
     for code in codes {
         let Ok(bytes) = library.read(code.start, code.end - code.start) else { continue };
         let mut decoder = Decoder::with_ip(64, bytes, code.start, DecoderOptions::NONE);
         while decoder.can_decode() {
             decoder.decode_out(&mut instruction);
-            if instruction.is_ip_rel_memory_operand() {
-                let at = instruction.ip_rel_memory_address();
-                if within.iter().any(|range| range.contains(&at)) {
-                    named.push(at);
-                }
-            }
+            each(&instruction);
         }
     }
-    named.sort_unstable();
-    named.dedup();
-    let ends = named.iter().skip(1).copied().chain([u64::MAX]);
-    named.iter().zip(ends).map(|(start, next)| *start..next.min(start + TABLE)).collect()
 }

@@ -116,7 +116,7 @@ impl Builder<'_, '_> {
         let back = (place + 4 - common_place) as u32;
         self.bytes[place + 4..place + 8].copy_from_slice(&back.to_le_bytes());
         self.put(place + START, function.code.start)?;
-        if let Some(field) = area {
+        if let Some(field) = area.place() {
             let target = relative(entry, field, function.entry.start).ok_or(STRANGE)?;
             let end = functions.area_end(target);
             self.areas.entry(target).or_insert((end, Vec::new())).1.push(place + field);
@@ -234,7 +234,7 @@ fn unmoved(library: &Library<'_>, function: &Function) -> Option<[Vec<u8>; 2]> {
     let mut common = read(library, &function.common).ok()?.to_vec();
     let mut entry = read(library, &function.entry).ok()?.to_vec();
     let about = frames::common(&common)?;
-    let fields = [Some(4), Some(START), frames::area(&entry, about)?];
+    let fields = [Some(4), Some(START), frames::area(&entry, about)?.place()];
     for field in fields.into_iter().flatten() {
         entry[field..field + 4].fill(0);
     }

@@ -65,7 +65,8 @@ fn fits(path: &str, all: &BTreeSet<&str>, stored: &BTreeSet<String>) -> bool {
     let extension = all
         .range(beside.as_str()..)
         .take_while(|other| other.starts_with(&beside))
-        .any(|other| other.ends_with(".so") && !other[beside.len()..].contains('/'));
+        .map(|other| &other[beside.len()..])
+        .any(|rest| !rest.contains('/') && (rest == "so" || rest.rsplit('.').next() == Some("so")));
     let mut around = place;
     let mut whole = true;
     while let Some((package, _)) = around.rsplit_once('/') {

@@ -251,7 +251,12 @@ impl Seen<'_> {
                 inside.insert_addresses(load.addresses());
             }
             let seen = touched.iter().filter(|page| inside.contains(*page)).collect();
-            Ok(functions.whole(&library, &seen, &[]).all())
+            let mut pages = functions.whole(&library, &seen, &[]).all();
+            // A stand-in has a search table of its own.
+            let [index, ..] = functions.tables();
+            let inside = index.start.div_ceil(elf::PAGE)..index.end / elf::PAGE;
+            pages.remove(&inside.collect());
+            Ok(pages)
         });
         // A library that does not parse has no stand-in with code; its functions raise.
         Ok(whole.unwrap_or_default())

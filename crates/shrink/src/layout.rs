@@ -54,8 +54,8 @@ struct New {
 impl New {
     /// Words that change, by address: those that the packed relocations relocate, and
     /// entries of the dynamic section.
-    fn words(&self, library: &Library<'_>) -> Result<BTreeMap<u64, u64>, Error> {
-        let Some(packed) = &self.packed else { return Ok(BTreeMap::new()) };
+    fn words(&self, library: &Library<'_>) -> BTreeMap<u64, u64> {
+        let Some(packed) = &self.packed else { return BTreeMap::new() };
         let mut words = packed.words.clone();
         let header = library.header(segment::DYNAMIC);
         let start = header.map_or(0, |header| header.address);
@@ -64,7 +64,7 @@ impl New {
                 words.insert(start + 16 * number as u64 + 8, *value);
             }
         }
-        Ok(words)
+        words
     }
 }
 
@@ -267,7 +267,7 @@ fn extents(
     table_offset: u64,
 ) -> Result<Extents, Error> {
     let mut extents = Extents::new();
-    let words = new.words(library)?;
+    let words = new.words(library);
     for (number, part) in parts.iter().enumerate() {
         extents.pad_to(part.offset);
         let size = part.addresses.end - part.addresses.start;

@@ -170,10 +170,8 @@ pub fn check(original: &[u8], written: &[u8], keep: &PageSet) -> Result<Checked,
     }
     tables(&old, &new)?;
     let moved = headers(&old, &new)?;
-    if moved {
-        if let Err(function) = functions::check(&first, &second, keep)? {
-            return differs("the unwind tables of a function", function);
-        }
+    if moved && let Err(function) = functions::check(&first, &second, keep)? {
+        return differs("the unwind tables of a function", function);
     }
     Ok(Checked { pages, mappings: new.loads().count() })
 }

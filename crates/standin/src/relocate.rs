@@ -1,6 +1,7 @@
 //! The relocations of pages that a stand-in keeps.
 
 use elf::{Error, Library, PAGE, PageSet, Relocation, Symbol, flags};
+use functions::Functions;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Where a kept word points.
@@ -75,6 +76,8 @@ pub(crate) fn kept(
     // Ordinary writable data is not watched by a trace: it stays with any code.
     let relro = library.header(elf::segment::GNU_RELRO).map(elf::ProgramHeader::addresses);
     let has_code = pages.iter().any(|page| is_code(library, page * PAGE));
+    let unused =
+        if has_code { unused_slots(library, &relocations, &pages)? } else { BTreeSet::new() };
     for load in library.loads().filter(|load| has_code && load.is_writable()) {
         let start = match &relro {
             Some(relro) if load.addresses().contains(&relro.start) => relro.end,
@@ -83,7 +86,10 @@ pub(crate) fn kept(
         let tables =
             library.dynamic(elf::tag::STRTAB).is_some_and(|at| load.addresses().contains(&at));
         if !tables {
-            pages.insert_addresses(start..load.file_addresses().end);
+            let mut data = PageSet::new();
+            data.insert_addresses(start..load.file_addresses().end);
+            data.remove(&only(&unused));
+            pages.union(&data);
         }
     }
 
@@ -100,10 +106,18 @@ pub(crate) fn kept(
     };
     let mut words = BTreeMap::new();
     let mut thread_local = false;
-    for relocation in relocations.iter().filter(|found| pages.contains(found.address / PAGE)) {
+    let kept = |found: &&Relocation| {
+        pages.contains(found.address / PAGE) && !unused.contains(&found.address)
+    };
+    for relocation in relocations.iter().filter(kept) {
         let symbol = symbols.get(relocation.symbol as usize);
         let target = match relocation.kind {
-            Relocation::RELATIVE => here(relocation.addend as u64),
+            // A table of functions in data, most of which nobody calls: their names
+            // would be the larger part of a stand-in.
+            Relocation::RELATIVE => match here(relocation.addend as u64) {
+                Target::Stub(_) => Target::Stub("a function".to_owned()),
+                target => target,
+            },
             Relocation::IRELATIVE => {
                 let resolver = relocation.addend as u64;
                 if pages.contains(resolver / PAGE) {
@@ -150,6 +164,31 @@ pub(crate) fn kept(
         pages.insert_addresses(block.file_addresses());
     }
     Ok(Kept { pages, words, thread_local })
+}
+
+/// The words through which code calls functions of other libraries, and which no code on
+/// `pages` names.
+fn unused_slots(
+    library: &Library<'_>,
+    relocations: &[Relocation],
+    pages: &PageSet,
+) -> Result<BTreeSet<u64>, Error> {
+    let functions = Functions::read(library)?;
+    let codes = functions.all().iter().map(|function| function.code.clone());
+    let codes = codes.filter(|code| pages.touches(code.clone()));
+    let slots = relocations.iter().filter(|slot| slot.kind == Relocation::JUMP_SLOT);
+    let slots: BTreeSet<u64> = slots.map(|slot| slot.address).collect();
+    let used = functions::called_through(library, codes, &slots);
+    Ok(slots.difference(&used).copied().collect())
+}
+
+/// The pages that hold nothing but the eight-byte words at `words`.
+fn only(words: &BTreeSet<u64>) -> PageSet {
+    let mut counts: BTreeMap<u64, u64> = BTreeMap::new();
+    for word in words {
+        *counts.entry(word / PAGE).or_default() += 1;
+    }
+    counts.into_iter().filter(|(_, count)| *count == PAGE / 8).map(|(page, _)| page).collect()
 }
 
 /// The address in the library itself that a relocation points to.

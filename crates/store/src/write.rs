@@ -11,6 +11,8 @@ pub enum Level {
     /// Within a tenth of the best size, at a fraction of its time.
     #[default]
     Default,
+    /// Near the best size: for what is small and read at every start.
+    High,
     /// The best size.
     Max,
 }
@@ -20,6 +22,7 @@ impl Level {
         match self {
             Self::Fast => 3,
             Self::Default => 12,
+            Self::High => 17,
             Self::Max => 19,
         }
     }
