@@ -1,7 +1,7 @@
 //! `cargo xtask test`: every test, those that need the environments included.
 
 use crate::fingerprint::Fingerprint;
-use crate::{examples, packages, setup, shell};
+use crate::{examples, fuzz, packages, setup, shell};
 use anyhow::{Context, Result};
 
 /// Tests that need an environment with torch read its folder from here.
@@ -34,5 +34,7 @@ pub fn run() -> Result<()> {
     for (fingerprint, folder) in before {
         fingerprint.check(&folder).context("the tests must leave the environments alone")?;
     }
-    tests
+    tests?;
+    // Ten seconds for each target find what breaks at once.
+    fuzz::fuzz(10, None)
 }

@@ -61,12 +61,12 @@ impl ProgramHeader {
 
     /// The addresses that have bytes in the file.
     pub fn file_addresses(&self) -> Range<u64> {
-        self.address..self.address + self.file_size
+        self.address..self.address.saturating_add(self.file_size)
     }
 
     /// The addresses in memory, zero-filled part included.
     pub fn addresses(&self) -> Range<u64> {
-        self.address..self.address + self.memory_size
+        self.address..self.address.saturating_add(self.memory_size)
     }
 
     /// Whether the program may write to it.

@@ -15,8 +15,8 @@ use std::ops::Range;
 /// reached by their traced pages.
 const TABLE: u64 = 2 * PAGE;
 
-/// The read-only data that the code at `codes` names, as ranges of addresses, each from
-/// a named one to the next.
+/// The read-only data that the code at `codes`, which ascend, names: ranges of addresses,
+/// each from a named one to the next.
 pub(crate) fn data(
     library: &Library<'_>,
     codes: impl Iterator<Item = Range<u64>>,
@@ -84,9 +84,16 @@ fn decode(
     mut each: impl FnMut(&Instruction),
 ) {
     let mut instruction = Instruction::default();
+    // Entries of damaged tables may overlap: no byte is read twice.
+    let mut last = 0;
     for code in codes {
-        let Ok(bytes) = library.read(code.start, code.end - code.start) else { continue };
-        let mut decoder = Decoder::with_ip(64, bytes, code.start, DecoderOptions::NONE);
+        let start = code.start.max(last);
+        last = last.max(code.end);
+        if start >= code.end {
+            continue;
+        }
+        let Ok(bytes) = library.read(start, code.end - start) else { continue };
+        let mut decoder = Decoder::with_ip(64, bytes, start, DecoderOptions::NONE);
         while decoder.can_decode() {
             decoder.decode_out(&mut instruction);
             each(&instruction);
