@@ -5,6 +5,7 @@
 use elf::{Library, Relative};
 use functions::Functions;
 use libfuzzer_sys::fuzz_target;
+use std::collections::BTreeSet;
 
 fuzz_target!(|data: &[u8]| {
     let Ok(library) = Library::parse(data) else { return };
@@ -12,7 +13,8 @@ fuzz_target!(|data: &[u8]| {
     let _ = (library.symbols(), library.versions(), library.relocations());
     let _ = (library.relative_addresses(), library.loader_calls(), library.loader_ranges());
     let _ = library.local_symbols().count();
-    let _ = Relative::of(&library);
+    let _ = Relative::of(&library, &BTreeSet::new());
+    let _ = library.name_fields();
     if let Ok(functions) = Functions::read(&library) {
         let pages = library.read_only_pages();
         let _ = functions.tables();

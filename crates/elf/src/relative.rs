@@ -9,7 +9,7 @@
 
 use crate::library::Library;
 use crate::{PAGE, PageSet, Relocation, tag};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 /// Fewer relocations are not worth a mapping more.
@@ -27,9 +27,10 @@ pub struct Relative {
 }
 
 impl Relative {
-    /// Takes the table of `library` apart. `None` where that saves little, or where a
-    /// relocation is not a plain one: the table then stays as it is.
-    pub fn of(library: &Library<'_>) -> Option<Self> {
+    /// Takes the table of `library` apart, in which the symbols `hidden` mean what the
+    /// library itself defines. `None` where that saves little, or where a relocation is
+    /// not a plain one: the table then stays as it is.
+    pub fn of(library: &Library<'_>, hidden: &BTreeSet<u32>) -> Option<Self> {
         let table = library.dynamic_range(tag::RELA, tag::RELASZ)?;
         let absent = |tag| library.dynamic(tag).is_none();
         if !absent(tag::RELR) || !absent(tag::TEXTREL) || !table.start.is_multiple_of(8) {
@@ -37,7 +38,8 @@ impl Relative {
         }
         // Resolvers of the library's own run while it is relocated, in an order that
         // the loader chooses.
-        if library.symbols().ok()?.iter().any(crate::Symbol::is_indirect_function) {
+        let symbols = library.symbols().ok()?;
+        if symbols.iter().any(crate::Symbol::is_indirect_function) {
             return None;
         }
         let writable: Vec<Range<u64>> = library
@@ -59,15 +61,22 @@ impl Relative {
         let all = library.relocations().ok()?;
         let count = ((relative.table.end - relative.table.start) / 24) as usize;
         for relocation in all.iter().take(count) {
-            match relocation.kind {
-                Relocation::IRELATIVE => return None,
-                Relocation::RELATIVE if plain(relocation.address) => {
-                    let target = relocation.addend as u64;
+            let own = hidden.contains(&relocation.symbol).then_some(relocation.symbol as usize);
+            let own = own.and_then(|symbol| symbols.get(symbol)).map(|symbol| symbol.address);
+            let target = match (relocation.kind, own) {
+                (Relocation::IRELATIVE, _) => return None,
+                (Relocation::RELATIVE, _) => Some(relocation.addend as u64),
+                (Relocation::R_64, Some(own)) => Some(own.wrapping_add_signed(relocation.addend)),
+                (Relocation::GLOB_DAT, Some(own)) => Some(own),
+                _ => None,
+            };
+            match target.filter(|_| plain(relocation.address)) {
+                Some(target) => {
                     if relative.words.insert(relocation.address, target).is_some() {
                         return None;
                     }
                 }
-                _ => relative.others.push(*relocation),
+                None => relative.others.push(*relocation),
             }
         }
         if all.iter().any(|relocation| relocation.kind == Relocation::IRELATIVE)

@@ -3,6 +3,7 @@
 use elf::{Library, PAGE, PageSet, Relative};
 use functions::Functions;
 use serde::Serialize;
+use std::collections::BTreeSet;
 
 /// A library whose code ran in worker threads stays whole up to this many bytes. Which
 /// of its paths run depends on how threads meet: a work-stealing pool takes its
@@ -56,7 +57,9 @@ pub fn library_pages(
     let all = library.read_only_pages();
     let inside = |pages: &PageSet| pages.iter().filter(|page| all.contains(*page)).collect();
     let mut loader: PageSet = inside(&library.loader_pages()?);
-    let relative = Relative::of(library).map(|relative| relative.pages()).unwrap_or_default();
+    let relative = Relative::of(library, &BTreeSet::new())
+        .map(|relative| relative.pages())
+        .unwrap_or_default();
     loader.remove(&relative);
     let mut seen: PageSet = inside(touched);
     seen.remove(&relative);

@@ -1,5 +1,6 @@
 //! Where everything goes in the smaller file.
 
+use crate::names::Names;
 use crate::relative::{self, Packed};
 use crate::runs::{join, of_segment};
 use crate::{Error, Limits, Shrunk};
@@ -7,7 +8,7 @@ use elf::{
     Extents, FileOffset, Library, PAGE, PageSet, ProgramHeader, Relative, congruent, flags, segment,
 };
 use functions::{Functions, Tables};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::ops::Range;
 
@@ -49,23 +50,29 @@ struct Part {
 struct New {
     unwind: Vec<u8>,
     packed: Option<Packed>,
+    /// Bytes that change, by address.
+    patches: BTreeMap<u64, Vec<u8>>,
 }
 
-impl New {
-    /// Words that change, by address: those that the packed relocations relocate, and
-    /// entries of the dynamic section.
-    fn words(&self, library: &Library<'_>) -> BTreeMap<u64, u64> {
-        let Some(packed) = &self.packed else { return BTreeMap::new() };
-        let mut words = packed.words.clone();
-        let header = library.header(segment::DYNAMIC);
-        let start = header.map_or(0, |header| header.address);
-        for (number, entry) in library.dynamic_entries().iter().enumerate() {
-            if let Some((_, value)) = packed.dynamic.iter().find(|(tag, _)| *tag == entry.tag) {
-                words.insert(start + 16 * number as u64 + 8, *value);
-            }
+/// Bytes of the original that change: words that the packed relocations relocate, entries
+/// of the dynamic section, names.
+fn patches(
+    library: &Library<'_>,
+    packed: Option<&Packed>,
+    names: Option<Names>,
+) -> BTreeMap<u64, Vec<u8>> {
+    let mut patches = names.map(|names| names.patches).unwrap_or_default();
+    let Some(packed) = packed else { return patches };
+    let word = |(address, word): (&u64, &u64)| (*address, word.to_le_bytes().to_vec());
+    patches.extend(packed.words.iter().map(word));
+    let start = library.header(segment::DYNAMIC).map_or(0, |header| header.address);
+    for (number, entry) in library.dynamic_entries().iter().enumerate() {
+        if let Some((_, value)) = packed.dynamic.iter().find(|(tag, _)| *tag == entry.tag) {
+            let address = start + 16 * number as u64 + 8;
+            patches.insert(address, value.to_le_bytes().to_vec());
         }
-        words
     }
+    patches
 }
 
 /// Where bytes come from.
@@ -78,14 +85,26 @@ enum From {
 }
 
 /// Lays out `library` with those pages of its read-only segments that are in `keep`
-/// or that the loader reads. Writable segments stay whole.
-pub fn shrink(library: &Library<'_>, keep: &PageSet, limits: &Limits) -> Result<Shrunk, Error> {
-    let relative = Relative::of(library);
+/// or that the loader reads. Writable segments stay whole but for names.
+///
+/// `private` tells of a function's name whether nothing else in the package defines or
+/// imports it: without its code, such a function loses its name.
+pub fn shrink(
+    library: &Library<'_>,
+    keep: &PageSet,
+    private: &dyn Fn(&str) -> bool,
+    limits: &Limits,
+) -> Result<Shrunk, Error> {
     let mut kept = library.loader_pages()?;
     kept.union(keep);
+    let names = Names::of(library, &kept, private);
+    let none = BTreeSet::new();
+    let relative = Relative::of(library, names.as_ref().map_or(&none, |names| &names.hidden));
     if let Some(relative) = &relative {
         kept.remove(&relative.pages());
     }
+    let freed = names.as_ref().map(|names| names.freed.clone()).unwrap_or_default();
+    kept.remove(&freed);
     let loads: Vec<&ProgramHeader> = library.loads().collect();
     if loads[0].offset.0 != 0 || loads[0].file_size < HEADER {
         return Err(elf::Error::Unsupported("a library whose header is not mapped").into());
@@ -93,7 +112,10 @@ pub fn shrink(library: &Library<'_>, keep: &PageSet, limits: &Limits) -> Result<
     let mut ranges = Vec::with_capacity(loads.len());
     for load in &loads {
         if load.is_writable() {
-            ranges.push(vec![load.file_addresses()]);
+            let mut pages = PageSet::new();
+            pages.insert_addresses(load.file_addresses());
+            pages.remove(&freed);
+            ranges.push(of_segment(load, &pages));
         } else if load.memory_size > load.file_size {
             let what = "a library with zero-filled read-only memory";
             return Err(elf::Error::Unsupported(what).into());
@@ -119,7 +141,9 @@ pub fn shrink(library: &Library<'_>, keep: &PageSet, limits: &Limits) -> Result<
         for range in ranges {
             let offset = congruent(cursor, range.start);
             let size = range.end - range.start;
-            let rest = load.memory_size - load.file_size;
+            // Only the end of a writable segment has a zero-filled rest.
+            let last = range.end == load.file_addresses().end;
+            let rest = if last { load.memory_size - load.file_size } else { 0 };
             headers.push(ProgramHeader {
                 kind: segment::LOAD,
                 flags: load.flags,
@@ -127,7 +151,6 @@ pub fn shrink(library: &Library<'_>, keep: &PageSet, limits: &Limits) -> Result<
                 address: range.start,
                 physical: range.start,
                 file_size: size,
-                // Only a whole writable segment has a zero-filled rest.
                 memory_size: size + rest,
                 align: PAGE,
             });
@@ -221,7 +244,9 @@ pub fn shrink(library: &Library<'_>, keep: &PageSet, limits: &Limits) -> Result<
     if size + PAGE > library.data().len() as u64 {
         return Ok(Shrunk::Whole);
     }
-    let new = New { unwind: unwind.map(|tables| tables.bytes).unwrap_or_default(), packed };
+    let unwind = unwind.map(|tables| tables.bytes).unwrap_or_default();
+    let patches = patches(library, packed.as_ref(), names);
+    let new = New { unwind, packed, patches };
     let extents = extents(library, &parts, &headers, new, table_offset)?;
     let mappings = headers.iter().filter(|header| header.kind == segment::LOAD).count();
     let smaller = Smaller { extents, mappings };
@@ -267,7 +292,6 @@ fn extents(
     table_offset: u64,
 ) -> Result<Extents, Error> {
     let mut extents = Extents::new();
-    let words = new.words(library);
     for (number, part) in parts.iter().enumerate() {
         extents.pad_to(part.offset);
         let size = part.addresses.end - part.addresses.start;
@@ -283,16 +307,17 @@ fn extents(
             extents.bytes(file_header(library, headers.len(), table_offset));
             from = HEADER;
         }
-        let mut changed = words.range(part.addresses.clone()).peekable();
+        let mut changed = new.patches.range(part.addresses.clone()).peekable();
         if changed.peek().is_none() {
             extents.original(from..start + size);
             continue;
         }
         let mut bytes = library.read(part.addresses.start, size)?.to_vec();
-        for (address, word) in changed {
+        for (address, patch) in changed {
             let at = (address - part.addresses.start) as usize;
-            // Words of a part that is cut off inside one are left out of the table.
-            bytes[at..at + 8].copy_from_slice(&word.to_le_bytes());
+            let place = bytes.get_mut(at..at + patch.len());
+            let what = "tables that do not lie in one segment";
+            place.ok_or(elf::Error::Unsupported(what))?.copy_from_slice(patch);
         }
         bytes.drain(..(from - start) as usize);
         extents.bytes(bytes);

@@ -6,6 +6,7 @@
 
 mod layout;
 mod loader;
+mod names;
 mod relative;
 pub mod reread;
 mod runs;

@@ -6,7 +6,7 @@ use crate::Error;
 use elf::{Library, Relative, Relocation, decode, encode, tag};
 use iced_x86::IcedError;
 use iced_x86::code_asm::{CodeAssembler, qword_ptr, r8, r9, rax, rcx, rdi, rdx, rsi};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 /// Bytes before the table; the code is shorter.
@@ -127,6 +127,7 @@ fn assemble(at: u64, table: &Range<u64>, target: u64) -> Result<Vec<u8>, IcedErr
 pub(crate) fn check(
     original: &Library<'_>,
     written: &Library<'_>,
+    hidden: &BTreeSet<u32>,
 ) -> Result<BTreeMap<u64, u64>, Error> {
     let differs = |at| Error::Differs { what: "the relocations", at };
     let counted = |library: &Library<'_>| -> Result<(usize, Vec<Relocation>), Error> {
@@ -134,7 +135,7 @@ pub(crate) fn check(
         let all = library.relocations()?;
         Ok((((table.end - table.start) / Relocation::SIZE) as usize, all))
     };
-    let (_, before) = counted(original)?;
+    let (_, mut before) = counted(original)?;
     let (count, mut after) = counted(written)?;
     let Some(call) = after[..count].iter().position(|other| other.kind == Relocation::IRELATIVE)
     else {
@@ -169,6 +170,18 @@ pub(crate) fn check(
         addend: *target as i64,
     };
     after.extend(packed.iter().map(relative));
+    // What a symbol without a name means is what the library defines.
+    let symbols = original.symbols()?;
+    for old in &mut before {
+        let own = hidden.contains(&old.symbol).then(|| symbols.get(old.symbol as usize)).flatten();
+        let (Some(own), true) = (own, packed.contains_key(&old.address)) else { continue };
+        let target = match old.kind {
+            Relocation::R_64 => own.address.wrapping_add_signed(old.addend),
+            Relocation::GLOB_DAT => own.address,
+            _ => continue,
+        };
+        *old = relative((&old.address, &target));
+    }
     let sorted = |mut all: Vec<Relocation>| {
         all.sort_unstable_by_key(|one| (one.address, one.kind, one.symbol, one.addend));
         all

@@ -1,12 +1,11 @@
 //! The second reader: it reads what was written with other code, and compares.
 
 use crate::Error;
-use crate::relative;
-use elf::{PAGE, PageSet, Relative, Relocation, tag};
+use crate::{names, relative};
+use elf::{NAMED, PAGE, PageSet, Relative, Relocation, tag};
 use object::LittleEndian as LE;
 use object::elf::{FileHeader64, PT_GNU_STACK, PT_LOAD, PT_PHDR, ProgramHeader64};
 use object::read::elf::{FileHeader, ProgramHeader};
-use std::collections::BTreeSet;
 use std::ops::Range;
 
 type Segment = ProgramHeader64<LE>;
@@ -80,17 +79,26 @@ pub fn check(original: &[u8], written: &[u8], keep: &PageSet) -> Result<Checked,
     let (old, new) = (Image::read(original)?, Image::read(written)?);
     let table = new.header.e_phoff.get(LE);
     let (first, second) = (elf::Library::parse(original)?, elf::Library::parse(written)?);
-    // Words that the loader relocated, and now the library does; entries of the dynamic
-    // section that say where the loader's relocations are.
-    let words = relative::check(&first, &second)?;
-    let freed = if words.is_empty() { None } else { Relative::of(&first) };
-    let freed = freed.map(|relative| relative.pages()).unwrap_or_default();
-    let mut words: BTreeSet<u64> = words.into_keys().collect();
+    // Names that are gone, and the tables that hold the others.
+    let (mut changed, mut freed, hidden) = names::check(&first, &second, keep)
+        .map_err(|at| Error::Differs { what: "the names", at })?;
+    // Words that the loader relocated, and now the library does.
+    let words = relative::check(&first, &second, &hidden)?;
     if !words.is_empty() {
-        words.extend(moved_entries(&first));
+        freed.union(&Relative::of(&first, &hidden).map(|all| all.pages()).unwrap_or_default());
     }
+    let packed = !words.is_empty();
+    changed.extend(words.into_keys().map(|at| (at, 8)));
+    // Entries of the dynamic section that say where relocations and names are.
+    let moved: Vec<u64> = [(packed, &MOVED[..]), (!hidden.is_empty(), &NAMES[..])]
+        .into_iter()
+        .filter_map(|(there, tags)| there.then_some(tags))
+        .flatten()
+        .copied()
+        .collect();
+    changed.extend(moved_entries(&first, &moved).map(|at| (at, 8)));
     let code = second.relocations()?;
-    let code = code.iter().find(|other| other.kind == Relocation::IRELATIVE && !words.is_empty());
+    let code = code.iter().find(|other| other.kind == Relocation::IRELATIVE && packed);
     let last = old.loads().map(|load| load.p_vaddr(LE) + load.p_memsz(LE)).max().unwrap_or(0);
 
     let mut last_end = 0;
@@ -117,11 +125,11 @@ pub fn check(original: &[u8], written: &[u8], keep: &PageSet) -> Result<Checked,
         };
         // The file header has new places for the tables.
         let skip = if offset == 0 { 64 } else { 0 };
-        let changed = |place: u64| {
-            writable(segment) && words.range(..=place).next_back().is_some_and(|at| place - at < 8)
+        let may_change = |place: u64| {
+            changed.range(..=place).next_back().is_some_and(|(at, size)| place - at < *size)
         };
         if let Some(place) = (skip..bytes.len())
-            .find(|place| bytes[*place] != before[*place] && !changed(start + *place as u64))
+            .find(|place| bytes[*place] != before[*place] && !may_change(start + *place as u64))
         {
             return differs("a byte", start + place as u64);
         }
@@ -137,32 +145,31 @@ pub fn check(original: &[u8], written: &[u8], keep: &PageSet) -> Result<Checked,
     for segment in old.loads() {
         let (start, size) = (segment.p_vaddr(LE), segment.p_filesz(LE));
         if writable(segment) {
-            let same = new.loads().find(|other| other.p_vaddr(LE) == start).is_some_and(|other| {
-                other.p_filesz(LE) == size
-                    && other.p_memsz(LE) == segment.p_memsz(LE)
-                    && other.p_flags(LE) == segment.p_flags(LE)
-            });
-            if !same {
+            // Its memory ends where it ended, with the same rights all over.
+            let end = start + segment.p_memsz(LE);
+            let own = |other: &Segment| other.p_vaddr(LE) >= start && other.p_vaddr(LE) < end;
+            let ends = new.loads().any(|other| other.p_vaddr(LE) + other.p_memsz(LE) == end);
+            let rights = |other: &Segment| other.p_flags(LE) == segment.p_flags(LE);
+            if !ends || !new.loads().filter(|other| own(other)).all(rights) {
                 return differs("a writable segment", start);
             }
-            continue;
         }
         for page in start / PAGE..(start + size).div_ceil(PAGE) {
             let range = (page * PAGE).max(start)..((page + 1) * PAGE).min(start + size);
             let found = new.at(range.clone()).is_some();
-            pages += u64::from(found);
-            if keep.contains(page) && !found && !freed.contains(page) {
+            pages += u64::from(found && !writable(segment));
+            let needed = keep.contains(page) || writable(segment);
+            if needed && !found && !freed.contains(page) {
                 return differs("a kept page, which is missing", range.start);
             }
         }
     }
 
     let entries = |image: &Image<'_>| -> Result<Vec<(u64, u64)>, Error> {
-        let moved = |tag| !words.is_empty() && MOVED.contains(&tag);
         let pairs = image.dynamic()?;
         Ok(pairs
             .into_iter()
-            .map(|(tag, value)| (tag, if moved(tag) { 0 } else { value }))
+            .map(|(tag, value)| (tag, if moved.contains(&tag) { 0 } else { value }))
             .collect())
     };
     if entries(&old)? != entries(&new)? {
@@ -179,28 +186,41 @@ pub fn check(original: &[u8], written: &[u8], keep: &PageSet) -> Result<Checked,
 /// Entries of the dynamic section that differ where relocations are packed.
 const MOVED: [u64; 3] = [tag::RELA, tag::RELASZ, tag::RELACOUNT];
 
-/// The addresses of their values.
-fn moved_entries(library: &elf::Library<'_>) -> impl Iterator<Item = u64> {
+/// Entries that differ where names are gone.
+const NAMES: [u64; 10] = {
+    let mut all = [tag::STRSZ; 10];
+    let mut index = 0;
+    while index < NAMED.len() {
+        all[index + 1] = NAMED[index];
+        index += 1;
+    }
+    all
+};
+
+/// The addresses of the values of entries with these `tags`.
+fn moved_entries<'a>(
+    library: &'a elf::Library<'_>,
+    tags: &'a [u64],
+) -> impl Iterator<Item = u64> + 'a {
     let start = library.header(elf::segment::DYNAMIC).map_or(0, |header| header.address);
     let entries = library.dynamic_entries().iter().enumerate();
     entries
-        .filter(|(_, entry)| MOVED.contains(&entry.tag))
+        .filter(|(_, entry)| tags.contains(&entry.tag))
         .map(move |(number, _)| start + 16 * number as u64 + 8)
 }
 
-/// Every table that the dynamic section names with a size is there in full; the
-/// relocations are compared one by one.
+/// Every table that the dynamic section names with a size is there in full; relocations
+/// and names are compared one by one.
 fn tables(old: &Image<'_>, new: &Image<'_>) -> Result<(), Error> {
     use object::elf::{
         DT_FINI_ARRAY, DT_FINI_ARRAYSZ, DT_INIT_ARRAY, DT_INIT_ARRAYSZ, DT_JMPREL, DT_PLTRELSZ,
-        DT_STRSZ, DT_STRTAB, DynamicTag,
+        DynamicTag,
     };
     let entries = old.dynamic()?;
     let value = |tag: DynamicTag| {
         entries.iter().find(|(found, _)| *found == tag.0 as u64).map(|(_, value)| *value)
     };
     for (start, size) in [
-        (DT_STRTAB, DT_STRSZ),
         (DT_JMPREL, DT_PLTRELSZ),
         (DT_INIT_ARRAY, DT_INIT_ARRAYSZ),
         (DT_FINI_ARRAY, DT_FINI_ARRAYSZ),

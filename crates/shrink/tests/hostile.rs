@@ -104,7 +104,8 @@ fn exercise(data: &[u8], chance: &mut Chance) -> bool {
     if let Ok(functions) = Functions::read(&library) {
         keep.union(&functions.whole(&library, &keep, &[]).all());
     }
-    let Ok(Shrunk::Smaller(smaller)) = shrink(&library, &keep, &Limits { mappings: 8 }) else {
+    let Ok(Shrunk::Smaller(smaller)) = shrink(&library, &keep, &|_| false, &Limits { mappings: 8 })
+    else {
         return false;
     };
     let mut written = Vec::new();

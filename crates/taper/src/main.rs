@@ -7,6 +7,7 @@ mod inspect_command;
 mod interrupt;
 mod modules;
 mod pack;
+mod spoken;
 mod talk;
 mod trace;
 mod verify_command;

@@ -1,6 +1,7 @@
 //! The write phase: a plan becomes files, which are then read again.
 
 use crate::modules::{self, bytecode_path};
+use crate::spoken::Spoken;
 use crate::view::{NOT_HERE, View};
 use anyhow::{Context, Result};
 use elf::{Library, PageSet};
@@ -50,10 +51,11 @@ pub fn write(
 ) -> Result<Outcome> {
     let modules = modules::modules(environment, plan, level)?;
     let mut units = modules.units;
+    let spoken = Spoken::of(environment, plan)?;
     units.extend(
         plan.files
             .par_iter()
-            .filter_map(|file| unit(environment, view, file).transpose())
+            .filter_map(|file| unit(environment, view, &spoken, file).transpose())
             .collect::<Result<Vec<_>>>()?,
     );
     units.sort_by(|a, b| a.entry.path.cmp(&b.entry.path));
@@ -86,7 +88,12 @@ fn read_again(stage: &Stage, path: &str, source: &Path, keep: &PageSet) -> Resul
     shrink::loads(&written).with_context(|| format!("the loader refuses {path}"))
 }
 
-fn unit<'a>(environment: &Environment, view: &View, file: &FilePlan) -> Result<Option<Unit<'a>>> {
+fn unit<'a>(
+    environment: &Environment,
+    view: &View,
+    spoken: &Spoken,
+    file: &FilePlan,
+) -> Result<Option<Unit<'a>>> {
     let found = &environment.files[file.index];
     let source = environment.source(found);
     let entry =
@@ -104,7 +111,8 @@ fn unit<'a>(environment: &Environment, view: &View, file: &FilePlan) -> Result<O
             let keep = pages.keep();
             let bytes = MappedFile::open(&source)?;
             let library = Library::parse(&bytes).with_context(|| file.path.clone())?;
-            match shrink::shrink(&library, &keep, &Limits::default())
+            let private = |name: &str| spoken.is_private(name);
+            match shrink::shrink(&library, &keep, &private, &Limits::default())
                 .with_context(|| format!("cannot shrink {}", file.path))?
             {
                 Shrunk::Whole => Some(whole(source)),

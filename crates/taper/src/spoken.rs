@@ -1,0 +1,52 @@
+//! Which names only one library of a package speaks of.
+
+use anyhow::Result;
+use elf::Library;
+use environment::{Environment, Kind};
+use plan::{Action, MappedFile, Plan};
+use rayon::prelude::*;
+use std::collections::{BTreeSet, HashMap};
+
+/// Names of dynamic symbols, and how many libraries of a package define or import them.
+#[derive(Debug, Default)]
+pub struct Spoken {
+    libraries: HashMap<String, u32>,
+    /// Whether a library's names could not be read: then any name may be spoken of.
+    unknown: bool,
+}
+
+impl Spoken {
+    /// Reads the names of every library that `plan` keeps something of.
+    pub fn of(environment: &Environment, plan: &Plan) -> Result<Self> {
+        let lists: Vec<Option<Vec<String>>> = plan
+            .files
+            .par_iter()
+            .filter(|file| file.action != Action::Leave)
+            .map(|file| &environment.files[file.index])
+            .filter(|file| file.kind == Kind::SharedLibrary)
+            .map(|file| {
+                let bytes = MappedFile::open(&environment.source(file))?;
+                let symbols = Library::parse(&bytes).and_then(|library| {
+                    let symbols = library.symbols()?;
+                    let names = symbols.iter().filter(|symbol| !symbol.is_local());
+                    let names: BTreeSet<&str> = names.map(|symbol| symbol.name).collect();
+                    Ok(names.into_iter().map(str::to_owned).collect())
+                });
+                Ok(symbols.ok())
+            })
+            .collect::<Result<_>>()?;
+        let mut spoken = Self::default();
+        for list in lists {
+            spoken.unknown |= list.is_none();
+            for name in list.into_iter().flatten() {
+                *spoken.libraries.entry(name).or_default() += 1;
+            }
+        }
+        Ok(spoken)
+    }
+
+    /// Whether no library but the one that speaks of `name` does.
+    pub fn is_private(&self, name: &str) -> bool {
+        !self.unknown && self.libraries.get(name).is_none_or(|count| *count < 2)
+    }
+}
