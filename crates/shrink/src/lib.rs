@@ -7,7 +7,7 @@
 mod layout;
 mod loader;
 mod names;
-mod relative;
+pub mod relative;
 pub mod reread;
 mod runs;
 

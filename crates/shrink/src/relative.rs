@@ -14,7 +14,7 @@ const CODE: u64 = 128;
 
 /// The parts of a library with packed relocations.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Packed {
+pub struct Packed {
     /// The table of the other relocations, with the one that calls the code.
     pub rela: Vec<u8>,
     /// Where code and table lie.
@@ -28,8 +28,11 @@ pub(crate) struct Packed {
 }
 
 /// Packs `relative`; the new relocation table will lie at `rela`, the segment at
-/// `segment`.
-pub(crate) fn pack(relative: &Relative, rela: u64, segment: u64) -> Result<Option<Packed>, Error> {
+/// `segment`, a multiple of eight. The lengths of both do not depend on where they lie.
+///
+/// # Errors
+/// None but faults of taper's own.
+pub fn pack(relative: &Relative, rela: u64, segment: u64) -> Result<Option<Packed>, Error> {
     let mut words = relative.words.iter();
     // The loader stores what the code returns: the first word's value.
     let Some((first, target)) = words.next() else { return Ok(None) };

@@ -6,10 +6,11 @@ use crate::relocate::{Kept, Target, is_code, kept};
 use crate::tables::{NewSymbol, Strings, dynamic, hash_table, symbols, versions};
 use crate::{Error, Wanted};
 use elf::{
-    Extents, FileOffset, Library, PAGE, PageSet, ProgramHeader, Relocation, congruent, flags,
-    segment, tag,
+    Extents, FileOffset, Library, PAGE, PageSet, ProgramHeader, Relative, Relocation, congruent,
+    flags, segment, tag,
 };
 use functions::Functions;
+use shrink::relative::Packed;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::ops::Range;
@@ -213,7 +214,9 @@ impl Layout {
         if header_count >= usize::from(u16::MAX) {
             return Err(Error::TooLarge("a stand-in with too many runs of pages"));
         }
-        let word_count = kept.words.len() + IMPORTS.len();
+        // Numbers and places decide the lengths, targets do not.
+        let unplaced = relocations(kept, &number, &BTreeMap::new(), 0);
+        let (unplaced, apply) = packed(unplaced, &parts, 0, 0)?;
 
         let mut place = Place { cursor: start + 64 };
         place.take(header_count as u64 * ProgramHeader::SIZE, 8);
@@ -221,7 +224,7 @@ impl Layout {
         let hashes_at = place.take(hashes.len() as u64, 8);
         let numbers_at = place.take(version_numbers.len() as u64, 2);
         let definitions_at = place.take(definitions.len() as u64, 8);
-        let relocations_at = place.take(word_count as u64 * 24, 8);
+        let relocations_at = place.take(unplaced.len() as u64, 8);
         let strings_at = place.take(strings.bytes().len() as u64, 1);
         let texts_at = place.take(messages.iter().map(|(_, text)| text.len() as u64).sum(), 1);
         let frames_at = place.take(0, 8);
@@ -235,6 +238,7 @@ impl Layout {
         let code_at = place.cursor;
         let stubs_at = code_at + RAISE;
         place.take(RAISE + stubs.len() as u64 * STUB, 1);
+        let apply_at = place.take(apply.map_or(0, |packed| packed.segment.len() as u64), 16);
         let code_end = place.cursor;
         place.cursor = place.cursor.next_multiple_of(16) + PAGE;
         let imports_at = place.take(IMPORTS.len() as u64 * 8, 8);
@@ -257,6 +261,7 @@ impl Layout {
         }
         let symbol_table = symbols(&list, &mut strings);
         let relocations = relocations(kept, &number, &stub_of, imports_at);
+        let (relocations, apply) = packed(relocations, &parts, relocations_at, apply_at)?;
         let mut code = raise(code_at, imports_at);
         let mut text = texts_at;
         for (index, (_, message)) in messages.iter().enumerate() {
@@ -279,7 +284,7 @@ impl Layout {
             (tag::SYMTAB, symbols_at),
             (tag::SYMENT, 24),
             (tag::RELA, relocations_at),
-            (tag::RELASZ, word_count as u64 * 24),
+            (tag::RELASZ, relocations.len() as u64),
             (tag::RELAENT, 24),
         ]);
         if !names.is_empty() {
@@ -380,11 +385,26 @@ impl Layout {
         put(frames_at, 0, &frames);
         put(index_at, 0, &index);
         put(code_at, 1, &code);
+        if let Some(packed) = &apply {
+            put(apply_at, 1, &packed.segment);
+        }
         put(dynamic_at, 2, &dynamic_bytes);
         file.bytes(bytes);
-        for (at, range) in placed {
+        let words = apply.map(|packed| packed.words).unwrap_or_default();
+        for ((at, range), part) in placed.into_iter().zip(&parts) {
             file.pad_to(at);
-            file.original(range);
+            let start = part.addresses.start;
+            let mut changed = words.range(start..part.addresses.end).peekable();
+            if changed.peek().is_none() {
+                file.original(range);
+                continue;
+            }
+            let mut bytes = library.read(start, part.addresses.end - start)?.to_vec();
+            for (address, word) in changed {
+                let at = (address - start) as usize;
+                bytes[at..at + 8].copy_from_slice(&word.to_le_bytes());
+            }
+            file.bytes(bytes);
         }
         Ok(Self { extents: file, original })
     }
@@ -451,51 +471,80 @@ fn original_functions(library: &Library<'_>, kept: &Kept) -> Result<Vec<(u64, u6
         .collect())
 }
 
+/// The relocations of kept words and of the imports; relative ones come first, as
+/// linkers have them, and indirect ones last, when all else is done.
 fn relocations(
     kept: &Kept,
     number: &BTreeMap<&str, u64>,
     stub_of: &BTreeMap<&str, u64>,
     imports_at: u64,
-) -> Vec<u8> {
-    let entry = |address: u64, symbol: u64, kind: u32, addend: u64| {
-        [address, (symbol << 32) | u64::from(kind), addend]
-            .into_iter()
-            .flat_map(u64::to_le_bytes)
-            .collect::<Vec<u8>>()
+) -> Vec<Relocation> {
+    let entry = |address: u64, symbol: u64, kind: u32, addend: u64| Relocation {
+        address,
+        kind,
+        symbol: symbol as u32,
+        addend: addend as i64,
     };
-    let mut bytes = Vec::new();
-    // Relative ones first, as linkers do; indirect ones last, when all else is done.
-    let mut last = Vec::new();
-    let mut symbolic = Vec::new();
+    let mut all = Vec::new();
     for (address, target) in &kept.words {
-        match target {
-            Target::Here(to) => bytes.extend(entry(*address, 0, Relocation::RELATIVE, *to)),
+        all.push(match target {
+            Target::Here(to) => entry(*address, 0, Relocation::RELATIVE, *to),
             Target::Stub(name) => {
                 let to = stub_of.get(name.as_str()).copied().unwrap_or(0);
-                bytes.extend(entry(*address, 0, Relocation::RELATIVE, to));
+                entry(*address, 0, Relocation::RELATIVE, to)
             }
             Target::Symbol(name, addend, kind) => {
                 let symbol = number.get(name.as_str()).copied().unwrap_or(0);
                 // A slot of the linkage table is bound at once, not lazily.
                 let kind =
                     if *kind == Relocation::JUMP_SLOT { Relocation::GLOB_DAT } else { *kind };
-                symbolic.extend(entry(*address, symbol, kind, *addend as u64));
+                entry(*address, symbol, kind, *addend as u64)
             }
-            Target::ThreadLocal(kind, addend) => {
-                symbolic.extend(entry(*address, 0, *kind, *addend as u64));
-            }
-            Target::Resolved(resolver) => {
-                last.extend(entry(*address, 0, Relocation::IRELATIVE, *resolver));
-            }
-        }
+            Target::ThreadLocal(kind, addend) => entry(*address, 0, *kind, *addend as u64),
+            Target::Resolved(resolver) => entry(*address, 0, Relocation::IRELATIVE, *resolver),
+        });
     }
-    bytes.extend(symbolic);
     for (index, name) in IMPORTS.iter().enumerate() {
         let symbol = number.get(name).copied().unwrap_or(0);
-        bytes.extend(entry(imports_at + index as u64 * 8, symbol, Relocation::GLOB_DAT, 0));
+        all.push(entry(imports_at + index as u64 * 8, symbol, Relocation::GLOB_DAT, 0));
     }
-    bytes.extend(last);
-    bytes
+    all.sort_by_key(|relocation| match relocation.kind {
+        Relocation::RELATIVE => 0,
+        Relocation::IRELATIVE => 2,
+        _ => 1,
+    });
+    all
+}
+
+/// `relocations` with the relative ones that lie in `parts` to be packed, where that is
+/// worth it.
+fn packed(
+    relocations: Vec<Relocation>,
+    parts: &[Part],
+    rela: u64,
+    code: u64,
+) -> Result<(Vec<u8>, Option<Packed>), Error> {
+    /// Fewer are not worth the code that applies them.
+    const WORTHWHILE: usize = 1 << 10;
+    let plain = |relocation: &Relocation| {
+        relocation.kind == Relocation::RELATIVE
+            && relocation.address % 8 == 0
+            && parts.iter().any(|part| {
+                let at = relocation.address;
+                part.load.is_writable()
+                    && part.addresses.start <= at
+                    && at + 8 <= part.addresses.end
+            })
+    };
+    let indirect = relocations.iter().any(|other| other.kind == Relocation::IRELATIVE);
+    if indirect || relocations.iter().filter(|other| plain(other)).count() < WORTHWHILE {
+        return Ok((relocations.iter().flat_map(Relocation::to_bytes).collect(), None));
+    }
+    let (words, others): (Vec<_>, Vec<_>) = relocations.into_iter().partition(|one| plain(one));
+    let words = words.into_iter().map(|word| (word.address, word.addend as u64)).collect();
+    let packed = shrink::relative::pack(&Relative { words, others, table: 0..0 }, rela, code);
+    let packed = packed.map_err(|_| Error::TooLarge("a stand-in whose code does not fit"))?;
+    Ok((packed.as_ref().map(|packed| packed.rela.clone()).unwrap_or_default(), packed))
 }
 
 /// The file header (gABI figure 4-3) of a shared library for x86-64 without sections.
