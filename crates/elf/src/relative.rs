@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 /// Fewer relocations are not worth a mapping more.
-const WORTHWHILE: usize = 1 << 12;
+const WORTHWHILE: usize = 1 << 9;
 
 /// A library's relocation table in two parts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,10 +27,10 @@ pub struct Relative {
 }
 
 impl Relative {
-    /// Takes the table of `library` apart, in which the symbols `hidden` mean what the
+    /// Takes the table of `library` apart, in which the symbols `own` mean what the
     /// library itself defines. `None` where that saves little, or where a relocation is
     /// not a plain one: the table then stays as it is.
-    pub fn of(library: &Library<'_>, hidden: &BTreeSet<u32>) -> Option<Self> {
+    pub fn of(library: &Library<'_>, own: &BTreeSet<u32>) -> Option<Self> {
         let table = library.dynamic_range(tag::RELA, tag::RELASZ)?;
         let absent = |tag| library.dynamic(tag).is_none();
         if !absent(tag::RELR) || !absent(tag::TEXTREL) || !table.start.is_multiple_of(8) {
@@ -61,7 +61,7 @@ impl Relative {
         let all = library.relocations().ok()?;
         let count = ((relative.table.end - relative.table.start) / 24) as usize;
         for relocation in all.iter().take(count) {
-            let own = hidden.contains(&relocation.symbol).then_some(relocation.symbol as usize);
+            let own = own.contains(&relocation.symbol).then_some(relocation.symbol as usize);
             let own = own.and_then(|symbol| symbols.get(symbol)).map(|symbol| symbol.address);
             let target = match (relocation.kind, own) {
                 (Relocation::IRELATIVE, _) => return None,

@@ -202,9 +202,7 @@ impl Functions {
         if !tables.is_empty() {
             tables.insert_addresses(self.index.clone());
         }
-        let ran = self.all.iter().zip(&hot).filter(|(_, hot)| **hot);
-        let codes = ran.map(|(function, _)| function.code.clone());
-        for range in crate::references::data(library, codes) {
+        for range in crate::references::data(library, &self.all, &hot) {
             pages.insert_addresses(range);
         }
         Whole { pages, tables }

@@ -4,8 +4,10 @@
 //! strings relative to the instruction pointer. A trace shows which pages of them were
 //! read by the numbers that the workload computed with; the next run may look up others.
 
+use crate::Function;
 use elf::{Library, PAGE, ProgramHeader, flags};
 use iced_x86::{Decoder, DecoderOptions, Instruction, Mnemonic};
+use rayon::prelude::*;
 use std::collections::BTreeSet;
 use std::ops::Range;
 
@@ -13,23 +15,37 @@ use std::ops::Range;
 /// names says where tables begin, not where they end: each ends where the next begins,
 /// or here. Lookup tables of algorithms have up to 8 KiB; those that are larger are
 /// reached by their traced pages.
-const TABLE: u64 = 2 * PAGE;
+const TABLE: u64 = 4 * PAGE;
 
-/// The read-only data that the code at `codes`, which ascend, names: ranges of addresses,
-/// each from a named one to the next.
-pub(crate) fn data(
-    library: &Library<'_>,
-    codes: impl Iterator<Item = Range<u64>>,
-) -> Vec<Range<u64>> {
+/// The read-only data that those functions of `all`, which ascend, name that are `hot`:
+/// ranges of addresses, each from a named one to the next that any function names.
+pub(crate) fn data(library: &Library<'_>, all: &[Function], hot: &[bool]) -> Vec<Range<u64>> {
     let within: Vec<Range<u64>> = library
         .loads()
         .filter(|load| !load.is_writable() && load.flags & flags::EXECUTE == 0)
         .map(ProgramHeader::file_addresses)
         .collect();
-    let mut named = named(library, codes);
-    named.retain(|at| within.iter().any(|range| range.contains(at)));
-    let ends = named.iter().skip(1).copied().chain([u64::MAX]);
-    named.iter().zip(ends).map(|(start, next)| *start..next.min(start + TABLE)).collect()
+    let inside = |at: &u64| within.iter().any(|range| range.contains(at));
+    // Whatever names data, hot or not, tells where other data ends.
+    let mut ends: Vec<u64> = all
+        .par_chunks(1 << 12)
+        .flat_map_iter(|part| {
+            let mut named = named(library, part.iter().map(|function| function.code.clone()));
+            named.retain(inside);
+            named
+        })
+        .collect();
+    ends.par_sort_unstable();
+    ends.dedup();
+    let ran = all.iter().zip(hot).filter(|(_, hot)| **hot);
+    let starts = named(library, ran.map(|(function, _)| function.code.clone()));
+    let starts = starts.into_iter().filter(inside);
+    starts
+        .map(|start| {
+            let next = ends.get(ends.partition_point(|end| *end <= start));
+            start..next.copied().unwrap_or(u64::MAX).min(start + TABLE)
+        })
+        .collect()
 }
 
 /// The addresses that the instructions at `codes` name relative to themselves,

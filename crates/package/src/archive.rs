@@ -16,12 +16,11 @@ const LIBRARY: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/libtaper_runtim
 /// read that source. Programs that list folders or ask for files see what they saw
 /// before, and whoever runs the file, under whatever name, runs the module. There are no
 /// lines for tracebacks, and `inspect.getsource` raises OSError.
-pub const STUB: &[u8] =
-    b"exec(__import__(\"_taper\").code(__file__))  # Lies in the store of this package.\n";
+pub const STUB: &[u8] = b"exec(__import__(\"_taper\").code(__file__))\n";
 
-/// Bytes of a chunk before compression. Larger ones compress better (1 MiB: 6 % more,
-/// 8 MiB: 2 % less), and two are held unpacked while a program starts.
-const CHUNK: usize = 1 << 22;
+/// Bytes of a chunk before compression. Larger ones compress better (1 MiB takes a tenth
+/// more), and two are held unpacked while a program starts.
+const CHUNK: usize = 1 << 23;
 
 /// A module in the store.
 #[derive(Debug)]

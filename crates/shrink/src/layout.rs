@@ -1,6 +1,6 @@
 //! Where everything goes in the smaller file.
 
-use crate::names::Names;
+use crate::names::{self, Names};
 use crate::relative::{self, Packed};
 use crate::runs::{join, of_segment};
 use crate::{Error, Limits, Shrunk};
@@ -8,7 +8,7 @@ use elf::{
     Extents, FileOffset, Library, PAGE, PageSet, ProgramHeader, Relative, congruent, flags, segment,
 };
 use functions::{Functions, Tables};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::ops::Range;
 
@@ -98,8 +98,7 @@ pub fn shrink(
     let mut kept = library.loader_pages()?;
     kept.union(keep);
     let names = Names::of(library, &kept, private);
-    let none = BTreeSet::new();
-    let relative = Relative::of(library, names.as_ref().map_or(&none, |names| &names.hidden));
+    let relative = Relative::of(library, &names::own(library, private));
     if let Some(relative) = &relative {
         kept.remove(&relative.pages());
     }

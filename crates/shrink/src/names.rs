@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 /// Fewer bytes of names are not worth it.
-const WORTHWHILE: usize = 1 << 16;
+const WORTHWHILE: usize = 1 << 13;
 
 /// `STV_HIDDEN`. Of a local symbol, the linker's rules ask for nothing more; glibc's lazy
 /// binding looks at this and not at the binding.
@@ -26,8 +26,6 @@ const SYMBOL: u64 = 24;
 /// What becomes of a library's names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Names {
-    /// Indices of the symbols that lose theirs.
-    pub hidden: BTreeSet<u32>,
     /// Bytes that change, by address: the string table, and all that refers to it.
     pub patches: BTreeMap<u64, Vec<u8>>,
     /// Pages that held nothing but the end of the string table.
@@ -43,6 +41,22 @@ fn leaves(symbol: &Symbol<'_>, keep: &PageSet) -> bool {
         && symbol.section != ABSOLUTE
         && matches!(symbol.info >> 4, 1 | 2)
         && !(code.start / PAGE..code.end.div_ceil(PAGE)).all(|page| keep.contains(page))
+}
+
+/// The symbols of `library` that mean what it defines, whatever else is loaded:
+/// functions and objects of which `private` says that nothing else speaks. Those of
+/// `STB_GNU_UNIQUE`, which libraries that are loaded later share, are not among them.
+pub(crate) fn own(library: &Library<'_>, private: &dyn Fn(&str) -> bool) -> BTreeSet<u32> {
+    let symbols = library.symbols().unwrap_or_default();
+    let means = |symbol: &Symbol<'_>| {
+        (symbol.is_function() || symbol.is_object())
+            && symbol.is_defined()
+            && symbol.section != ABSOLUTE
+            && matches!(symbol.info >> 4, 1 | 2)
+            && private(symbol.name)
+    };
+    let numbered = symbols.iter().enumerate();
+    numbered.filter(|(_, symbol)| means(symbol)).map(|(index, _)| index as u32).collect()
 }
 
 impl Names {
@@ -102,7 +116,7 @@ impl Names {
         }
         let freed = freed(&strings, new.len() as u64);
         patches.insert(strings.start, new);
-        Some(Self { hidden, patches, freed })
+        Some(Self { patches, freed })
     }
 }
 

@@ -125,12 +125,13 @@ fn assemble(at: u64, table: &Range<u64>, target: u64) -> Result<Vec<u8>, IcedErr
     code.assemble(at)
 }
 
-/// Compares the relocations of `written` with the original's. The addresses of the
+/// Compares the relocations of `written` with the original's, in which the symbols `own`
+/// mean what the library itself defines. The addresses of the
 /// words that must hold their unrelocated values in it, if any are packed.
 pub(crate) fn check(
     original: &Library<'_>,
     written: &Library<'_>,
-    hidden: &BTreeSet<u32>,
+    own: &BTreeSet<u32>,
 ) -> Result<BTreeMap<u64, u64>, Error> {
     let differs = |at| Error::Differs { what: "the relocations", at };
     let counted = |library: &Library<'_>| -> Result<(usize, Vec<Relocation>), Error> {
@@ -173,10 +174,10 @@ pub(crate) fn check(
         addend: *target as i64,
     };
     after.extend(packed.iter().map(relative));
-    // What a symbol without a name means is what the library defines.
+    // What such a symbol means is what the library defines.
     let symbols = original.symbols()?;
     for old in &mut before {
-        let own = hidden.contains(&old.symbol).then(|| symbols.get(old.symbol as usize)).flatten();
+        let own = own.contains(&old.symbol).then(|| symbols.get(old.symbol as usize)).flatten();
         let (Some(own), true) = (own, packed.contains_key(&old.address)) else { continue };
         let target = match old.kind {
             Relocation::R_64 => own.address.wrapping_add_signed(old.addend),

@@ -68,13 +68,18 @@ fn writable(segment: &Segment) -> bool {
 }
 
 /// Checks that the bytes `written` are the library `original` without some pages
-/// that are not in `keep`.
+/// that are not in `keep`, written with the same `private` names.
 ///
 /// # Errors
 /// [`Error::Differs`] with the first thing that is not as it was:
 /// a kept page that is missing or has other bytes, a writable segment, the dynamic
 /// section, a table that it names, the thread-local, RELRO or unwind header.
-pub fn check(original: &[u8], written: &[u8], keep: &PageSet) -> Result<Checked, Error> {
+pub fn check(
+    original: &[u8],
+    written: &[u8],
+    keep: &PageSet,
+    private: &dyn Fn(&str) -> bool,
+) -> Result<Checked, Error> {
     let differs = |what, at| Err(Error::Differs { what, at });
     let (old, new) = (Image::read(original)?, Image::read(written)?);
     let table = new.header.e_phoff.get(LE);
@@ -83,9 +88,10 @@ pub fn check(original: &[u8], written: &[u8], keep: &PageSet) -> Result<Checked,
     let (mut changed, mut freed, hidden) = names::check(&first, &second, keep)
         .map_err(|at| Error::Differs { what: "the names", at })?;
     // Words that the loader relocated, and now the library does.
-    let words = relative::check(&first, &second, &hidden)?;
+    let own = names::own(&first, private);
+    let words = relative::check(&first, &second, &own)?;
     if !words.is_empty() {
-        freed.union(&Relative::of(&first, &hidden).map(|all| all.pages()).unwrap_or_default());
+        freed.union(&Relative::of(&first, &own).map(|all| all.pages()).unwrap_or_default());
     }
     let packed = !words.is_empty();
     changed.extend(words.into_keys().map(|at| (at, 8)));

@@ -5,7 +5,10 @@ use elf::Library;
 use environment::{Environment, Kind};
 use plan::{Action, MappedFile, Plan};
 use rayon::prelude::*;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+/// Stand-ins for libraries that leave, by path.
+pub type StandIns = BTreeMap<String, Vec<u8>>;
 
 /// Names of dynamic symbols, and how many libraries of a package define or import them.
 #[derive(Debug, Default)]
@@ -15,24 +18,28 @@ pub struct Spoken {
     unknown: bool,
 }
 
+/// The names that the library in `bytes` defines or imports; `None` where it is not
+/// understood.
+fn names(bytes: &[u8]) -> Option<Vec<String>> {
+    let library = Library::parse(bytes).ok()?;
+    let symbols = library.symbols().ok()?;
+    let names = symbols.iter().filter(|symbol| !symbol.is_local());
+    let names: BTreeSet<&str> = names.map(|symbol| symbol.name).collect();
+    Some(names.into_iter().map(str::to_owned).collect())
+}
+
 impl Spoken {
     /// Reads the names of every library that `plan` keeps something of.
-    pub fn of(environment: &Environment, plan: &Plan) -> Result<Self> {
+    pub fn of(environment: &Environment, plan: &Plan, stand_ins: &StandIns) -> Result<Self> {
         let lists: Vec<Option<Vec<String>>> = plan
             .files
             .par_iter()
             .filter(|file| file.action != Action::Leave)
             .map(|file| &environment.files[file.index])
             .filter(|file| file.kind == Kind::SharedLibrary)
-            .map(|file| {
-                let bytes = MappedFile::open(&environment.source(file))?;
-                let symbols = Library::parse(&bytes).and_then(|library| {
-                    let symbols = library.symbols()?;
-                    let names = symbols.iter().filter(|symbol| !symbol.is_local());
-                    let names: BTreeSet<&str> = names.map(|symbol| symbol.name).collect();
-                    Ok(names.into_iter().map(str::to_owned).collect())
-                });
-                Ok(symbols.ok())
+            .map(|file| match stand_ins.get(&file.path) {
+                Some(bytes) => Ok(names(bytes)),
+                None => Ok(names(&MappedFile::open(&environment.source(file))?)),
             })
             .collect::<Result<_>>()?;
         let mut spoken = Self::default();

@@ -1,7 +1,7 @@
 //! The write phase: a plan becomes files, which are then read again.
 
 use crate::modules::{self, bytecode_path};
-use crate::spoken::Spoken;
+use crate::spoken::{Spoken, StandIns};
 use crate::view::{NOT_HERE, View};
 use anyhow::{Context, Result};
 use elf::{Library, PageSet};
@@ -51,11 +51,12 @@ pub fn write(
 ) -> Result<Outcome> {
     let modules = modules::modules(environment, plan, level)?;
     let mut units = modules.units;
-    let spoken = Spoken::of(environment, plan)?;
+    let stand_ins = stand_ins(environment, view, plan)?;
+    let spoken = Spoken::of(environment, plan, &stand_ins)?;
     units.extend(
         plan.files
             .par_iter()
-            .filter_map(|file| unit(environment, view, &spoken, file).transpose())
+            .filter_map(|file| unit(environment, &stand_ins, &spoken, file).transpose())
             .collect::<Result<Vec<_>>>()?,
     );
     units.sort_by(|a, b| a.entry.path.cmp(&b.entry.path));
@@ -74,23 +75,55 @@ pub fn write(
     for (written, reason) in outcome.written.iter().zip(reasons) {
         *outcome.reasons.entry(reason.text().to_owned()).or_default() += written.size;
     }
-    checks.par_iter().try_for_each(|(path, source, keep)| read_again(stage, path, source, keep))?;
+    checks
+        .par_iter()
+        .try_for_each(|(path, source, keep)| read_again(stage, path, source, keep, &spoken))?;
     records(environment, plan, stage, &mut outcome)?;
     Ok(outcome)
 }
 
 /// Reads a written library with the second reader and shows it to the loader.
-fn read_again(stage: &Stage, path: &str, source: &Path, keep: &PageSet) -> Result<()> {
+fn read_again(
+    stage: &Stage,
+    path: &str,
+    source: &Path,
+    keep: &PageSet,
+    spoken: &Spoken,
+) -> Result<()> {
     let written = stage.path().join(path);
     let bytes = MappedFile::open(&written)?;
-    shrink::reread::check(&MappedFile::open(source)?, &bytes, keep)
+    let private = |name: &str| spoken.is_private(name);
+    shrink::check(&MappedFile::open(source)?, &bytes, keep, &private)
         .with_context(|| format!("{path} was not written as planned; this is a fault in taper"))?;
     shrink::loads(&written).with_context(|| format!("the loader refuses {path}"))
 }
 
+/// The stand-ins of `plan`, by path.
+fn stand_ins(environment: &Environment, view: &View, plan: &Plan) -> Result<StandIns> {
+    plan.files
+        .par_iter()
+        .filter_map(|file| match &file.action {
+            Action::StandIn { keep } => Some((file, keep)),
+            _ => None,
+        })
+        .map(|(file, keep)| {
+            let bytes = MappedFile::open(&environment.source(&environment.files[file.index]))?;
+            let library = Library::parse(&bytes).with_context(|| file.path.clone())?;
+            let wanted = view.wanted.get(&file.path).cloned().unwrap_or_default();
+            let request = Request { library: &library, wanted: &wanted, keep, message: NOT_HERE };
+            let made = standin::standin(&request)
+                .with_context(|| format!("cannot make a stand-in for {}", file.path))?;
+            let mut written = Vec::with_capacity(made.size() as usize);
+            made.write_to(&bytes, &mut written)
+                .with_context(|| format!("cannot make a stand-in for {}", file.path))?;
+            Ok((file.path.clone(), written))
+        })
+        .collect()
+}
+
 fn unit<'a>(
     environment: &Environment,
-    view: &View,
+    stand_ins: &StandIns,
     spoken: &Spoken,
     file: &FilePlan,
 ) -> Result<Option<Unit<'a>>> {
@@ -127,19 +160,9 @@ fn unit<'a>(
             }
         }
         Action::StandIn { keep } => {
-            let bytes = MappedFile::open(&source)?;
-            let library = Library::parse(&bytes).with_context(|| file.path.clone())?;
-            let wanted = view.wanted.get(&file.path).cloned().unwrap_or_default();
-            let made = standin::standin(&Request {
-                library: &library,
-                wanted: &wanted,
-                keep,
-                message: NOT_HERE,
-            })
-            .with_context(|| format!("cannot make a stand-in for {}", file.path))?;
+            let made = stand_ins.get(&file.path).context("a stand-in was not made")?;
+            let content = Content::Bytes(made.clone());
             let hot = keep.len() * elf::PAGE;
-            let write: package::Writer<'a> = Box::new(move |sink| made.write_to(&bytes, sink));
-            let content = Content::Stream(write);
             Some(Unit { entry: entry(content), reason: file.reason, hot, check: None })
         }
     })
