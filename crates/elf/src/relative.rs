@@ -1,4 +1,5 @@
-//! Relocations by the load base alone, which can be told in a bit each.
+//! Relocations that can be told in a bit each: those by the load base alone, and those
+//! that give many words the value of one.
 //!
 //! An `Elf64_Rela` of this kind takes 24 bytes; a library with many virtual functions
 //! has hundreds of thousands. `DT_RELR` (gABI, "Relative relocation table") tells the
@@ -15,11 +16,18 @@ use std::ops::Range;
 /// Fewer relocations are not worth a mapping more.
 const WORTHWHILE: usize = 1 << 9;
 
-/// A library's relocation table in two parts.
+/// Fewer words of one value are not worth a list of their own.
+const ALIKE: usize = 32;
+
+/// A library's relocation table in parts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Relative {
     /// Words that hold an address of the library, and that address.
     pub words: BTreeMap<u64, u64>,
+    /// Words that have the value of another one, by the address of that one, which the
+    /// loader relocates: a library with many classes names the same few parts of the C++
+    /// runtime in each.
+    pub copies: BTreeMap<u64, Vec<u64>>,
     /// The other relocations of `DT_RELA`, in their order.
     pub others: Vec<Relocation>,
     /// The addresses of the table.
@@ -57,7 +65,8 @@ impl Relative {
                 && writable.iter().any(|part| part.start <= address && address + 8 <= part.end)
                 && !arrays.iter().flatten().any(|array| array.contains(&address))
         };
-        let mut relative = Self { words: BTreeMap::new(), others: Vec::new(), table };
+        let mut relative =
+            Self { words: BTreeMap::new(), copies: BTreeMap::new(), others: Vec::new(), table };
         let all = library.relocations().ok()?;
         let count = ((relative.table.end - relative.table.start) / 24) as usize;
         for relocation in all.iter().take(count) {
@@ -84,9 +93,29 @@ impl Relative {
         {
             return None;
         }
+        relative.take_copies(plain);
         // Those that are left come first, as DT_RELACOUNT says.
         relative.others.sort_by_key(|other| other.kind != Relocation::RELATIVE);
         (relative.words.len() >= WORTHWHILE).then_some(relative)
+    }
+
+    /// Takes the relocations out of `others` that give a `plain` word the value that an
+    /// earlier one gave another.
+    fn take_copies(&mut self, plain: impl Fn(u64) -> bool) {
+        let mut groups: BTreeMap<(u32, i64), Vec<u64>> = BTreeMap::new();
+        let alike = |one: &Relocation| one.kind == Relocation::R_64 && plain(one.address);
+        for one in self.others.iter().filter(|one| alike(one)) {
+            groups.entry((one.symbol, one.addend)).or_default().push(one.address);
+        }
+        let mut taken = BTreeSet::new();
+        for mut places in groups.into_values().filter(|places| places.len() >= ALIKE) {
+            places.sort_unstable();
+            places.dedup();
+            let source = places.remove(0);
+            taken.extend(places.iter().copied());
+            self.copies.insert(source, places);
+        }
+        self.others.retain(|one| !(alike(one) && taken.contains(&one.address)));
     }
 
     /// The pages that hold nothing but the table.

@@ -1,16 +1,19 @@
 //! The part of a library that relocates it by its load base.
 //!
-//! One executable segment holds the code and, after it, the table that the code reads.
+//! One executable segment holds the code and, after it, the table that the code reads:
+//! lists, each of the address of a word (0: the load base is meant), the number of bytes
+//! that follow, and the words that it is for, as `DT_RELR` encodes them. To each of these
+//! words the load base is added; or they get the value of the first.
 
 use crate::Error;
 use elf::{Library, Relative, Relocation, decode, encode, tag};
 use iced_x86::IcedError;
-use iced_x86::code_asm::{CodeAssembler, qword_ptr, r8, r9, rax, rcx, rdi, rdx, rsi};
+use iced_x86::code_asm::{CodeAssembler, qword_ptr, r8, r9, r10, r11, rax, rcx, rdi, rdx, rsi};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 /// Bytes before the table; the code is shorter.
-const CODE: u64 = 128;
+const CODE: u64 = 192;
 
 /// The parts of a library with packed relocations.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,7 +39,11 @@ pub fn pack(relative: &Relative, rela: u64, segment: u64) -> Result<Option<Packe
     let mut words = relative.words.iter();
     // The loader stores what the code returns: the first word's value.
     let Some((first, target)) = words.next() else { return Ok(None) };
-    let table = encode(words.map(|(address, _)| *address));
+    let mut table = Vec::new();
+    list(&mut table, 0, words.map(|(address, _)| *address));
+    for (source, places) in &relative.copies {
+        list(&mut table, *source, places.iter().copied());
+    }
     let place = segment + CODE..segment + CODE + 8 * table.len() as u64;
     let mut bytes = code(segment, &place, *target)?;
     bytes.extend(table.iter().flat_map(|word| word.to_le_bytes()));
@@ -50,7 +57,8 @@ pub fn pack(relative: &Relative, rela: u64, segment: u64) -> Result<Option<Packe
     let count = left.count();
     let (before, after) = relative.others.split_at(count);
     let entries: Vec<u8> =
-        before.iter().chain([&call]).chain(after).flat_map(Relocation::to_bytes).collect();
+        // After all that it copies from.
+        before.iter().chain(after).chain([&call]).flat_map(Relocation::to_bytes).collect();
     let dynamic =
         [(tag::RELA, rela), (tag::RELASZ, entries.len() as u64), (tag::RELACOUNT, count as u64)];
     Ok(Some(Packed {
@@ -62,8 +70,24 @@ pub fn pack(relative: &Relative, rela: u64, segment: u64) -> Result<Option<Packe
     }))
 }
 
-/// The code at `at`: adds the load base to every word that `table` tells, and returns
-/// `target` relocated. It keeps the registers that a function must (psABI, figure 3.4)
+fn list(table: &mut Vec<u64>, source: u64, places: impl Iterator<Item = u64>) {
+    let words = encode(places);
+    table.extend([source, 8 * words.len() as u64]);
+    table.extend(words);
+}
+
+/// The lists of a table; `None` where it is not one.
+fn lists(mut table: &[u64]) -> Option<Vec<(u64, Vec<u64>)>> {
+    let mut all = Vec::new();
+    while let [source, bytes, rest @ ..] = table {
+        let (words, rest) = rest.split_at_checked(usize::try_from(bytes / 8).ok()?)?;
+        all.push((*source, decode(words)?));
+        table = rest;
+    }
+    table.is_empty().then_some(all)
+}
+
+/// The code at `at`: does what `table` says, and returns `target` relocated. It keeps the registers that a function must (psABI, figure 3.4)
 /// and uses no stack.
 fn code(at: u64, table: &Range<u64>, target: u64) -> Result<Vec<u8>, Error> {
     let made = assemble(at, table, target)
@@ -79,28 +103,44 @@ fn code(at: u64, table: &Range<u64>, target: u64) -> Result<Vec<u8>, Error> {
 fn assemble(at: u64, table: &Range<u64>, target: u64) -> Result<Vec<u8>, IcedError> {
     let mut code = CodeAssembler::new(64)?;
     let (mut start, mut end) = (code.create_label(), code.create_label());
-    let (mut next, mut bitmap, mut bit) =
-        (code.create_label(), code.create_label(), code.create_label());
+    let (mut list, mut next, mut bitmap, mut bit) =
+        (code.create_label(), code.create_label(), code.create_label(), code.create_label());
     let (mut skip, mut done) = (code.create_label(), code.create_label());
+    let offset = |address: u64| i32::try_from(address).unwrap_or(i32::MAX);
     code.endbr64()?;
-    // rdx: the load base.
+    // rdx: the load base. An address of a library is far below 2 GiB.
     code.set_label(&mut start)?;
     code.lea(rdx, qword_ptr(start))?;
-    // An address of a library is far below 2 GiB.
-    code.sub(rdx, i32::try_from(at + 4).unwrap_or(i32::MAX))?;
-    let offset = |address: u64| i32::try_from(address).unwrap_or(i32::MAX);
+    code.sub(rdx, offset(at + 4))?;
+    // rsi to rdi: what is left of the table.
     code.lea(rsi, rdx + offset(table.start))?;
     code.lea(rdi, rdx + offset(table.end))?;
-    code.set_label(&mut next)?;
+    // Each word becomes itself and r10, plus r11.
+    code.set_label(&mut list)?;
     code.cmp(rsi, rdi)?;
     code.jae(done)?;
+    code.mov(rax, qword_ptr(rsi))?;
+    code.mov(r8, qword_ptr(rsi + 8))?;
+    code.add(rsi, 16)?;
+    code.add(r8, rsi)?;
+    code.mov(r10, -1i64)?;
+    code.mov(r11, rdx)?;
+    code.test(rax, rax)?;
+    code.je(next)?;
+    code.xor(r10, r10)?;
+    code.mov(r11, qword_ptr(rdx + rax))?;
+    // The words of a list, up to r8.
+    code.set_label(&mut next)?;
+    code.cmp(rsi, r8)?;
+    code.jae(list)?;
     code.mov(rax, qword_ptr(rsi))?;
     code.add(rsi, 8)?;
     code.test(rax, 1)?;
     code.jne(bitmap)?;
     // An address, of one word.
     code.lea(r9, rdx + rax)?;
-    code.add(qword_ptr(r9), rdx)?;
+    code.and(qword_ptr(r9), r10)?;
+    code.add(qword_ptr(r9), r11)?;
     code.add(r9, 8)?;
     code.jmp(next)?;
     // One bit for each of the next 63 words.
@@ -111,7 +151,8 @@ fn assemble(at: u64, table: &Range<u64>, target: u64) -> Result<Vec<u8>, IcedErr
     code.je(end)?;
     code.test(rax, 1)?;
     code.je(skip)?;
-    code.add(qword_ptr(rcx), rdx)?;
+    code.and(qword_ptr(rcx), r10)?;
+    code.add(qword_ptr(rcx), r11)?;
     code.set_label(&mut skip)?;
     code.add(rcx, 8)?;
     code.jmp(bit)?;
@@ -155,8 +196,17 @@ pub(crate) fn check(
         .filter_map(|word| word.first_chunk().copied())
         .map(u64::from_le_bytes)
         .collect();
-    let mut addresses = decode(&words).ok_or_else(|| differs(at))?;
-    addresses.push(call.address);
+    let mut addresses = vec![call.address];
+    for (source, places) in lists(&words).ok_or_else(|| differs(at))? {
+        if source == 0 {
+            addresses.extend(places);
+            continue;
+        }
+        let mut first = after[..count - 1].iter();
+        let first = first.find(|one| one.address == source && one.kind == Relocation::R_64);
+        let first = *first.ok_or_else(|| differs(source))?;
+        after.extend(places.into_iter().map(|address| Relocation { address, ..first }));
+    }
     let mut packed = BTreeMap::new();
     for address in addresses {
         let word = written.read(address, 8)?.first_chunk().copied().unwrap_or_default();

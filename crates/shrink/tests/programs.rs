@@ -10,6 +10,7 @@ use std::process::Command;
 use taper_shrink::{Limits, Shrunk, check, shrink};
 
 const LIBRARY: &str = r#"
+#include <cstdio>
 #include <new>
 #include <stdexcept>
 #include <string>
@@ -45,8 +46,10 @@ static int number = 6, zero = 4;
 int *numbers[] = { THOUSAND(&number), THOUSAND(nullptr), THOUSAND(&zero), &number, nullptr,
     THOUSAND(&number), THOUSAND(&zero), THOUSAND(&number), nullptr, &zero };
 int *const constants[] = { &zero, nullptr, THOUSAND(&number), THOUSAND(&zero) };
+int (*const printers[])(const char *) = { THOUSAND(puts), nullptr, THOUSAND(puts) };
 APART int sum() {
     int all = 0;
+    for (auto printer : printers) all += printer == puts;
     for (int *n : numbers) if (n) all += *n;
     for (int *n : constants) if (n) all += *n;
     return all;

@@ -542,7 +542,11 @@ fn packed(
     }
     let (words, others): (Vec<_>, Vec<_>) = relocations.into_iter().partition(|one| plain(one));
     let words = words.into_iter().map(|word| (word.address, word.addend as u64)).collect();
-    let packed = shrink::relative::pack(&Relative { words, others, table: 0..0 }, rela, code);
+    let packed = shrink::relative::pack(
+        &Relative { words, copies: BTreeMap::new(), others, table: 0..0 },
+        rela,
+        code,
+    );
     let packed = packed.map_err(|_| Error::TooLarge("a stand-in whose code does not fit"))?;
     Ok((packed.as_ref().map(|packed| packed.rela.clone()).unwrap_or_default(), packed))
 }
