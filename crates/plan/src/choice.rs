@@ -48,8 +48,16 @@ fn matches(name: &str, environment: &Environment, file: &File) -> bool {
     below(name)
         || below(&module)
         || file.path == format!("{module}.py")
+        || is_extension(&file.path, &module)
         || file.path.rsplit('/').next() == Some(name)
         || distribution.is_some_and(|owner| normalised(owner) == normalised(name))
+}
+
+/// Whether the library at `path` is the extension module at `module`: its name, a dot,
+/// and what Python puts between that and `.so`.
+fn is_extension(path: &str, module: &str) -> bool {
+    let rest = path.strip_prefix(module).and_then(|rest| rest.strip_prefix('.'));
+    rest.is_some_and(|rest| !rest.contains('/') && rest.rsplit('.').next() == Some("so"))
 }
 
 /// A distribution's name as PEP 503 compares it.
@@ -62,4 +70,19 @@ fn normalised(name: &str) -> String {
         out.push_str(&part.to_ascii_lowercase());
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_extension_module_is_named_like_any_other() {
+        let path = "scipy/special/_ufuncs.cpython-311-x86_64-linux-gnu.so";
+        assert!(is_extension(path, "scipy/special/_ufuncs"));
+        assert!(is_extension("a/b.so", "a/b"));
+        assert!(!is_extension("a/b_c.so", "a/b"));
+        assert!(!is_extension("a/b.libs/c.so", "a/b"));
+        assert!(!is_extension("a/b.pyi", "a/b"));
+    }
 }
