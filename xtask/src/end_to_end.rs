@@ -1,12 +1,14 @@
 //! Each example is packed and runs from its package, far from its environment.
 //! `cargo xtask test` sets the variables that these tests need.
 
-use crate::examples::Example;
+use crate::examples::{self, Example};
 use crate::packages::{self, Description};
 use crate::runs::{self, Place};
 use crate::{python, test};
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::process::Command;
 
 fn check(name: &str) {
     let Some(taper) = std::env::var_os(test::PROGRAM).map(PathBuf::from) else {
@@ -60,4 +62,35 @@ fn vad_runs_from_its_package() {
 #[test]
 fn train_runs_from_its_package() {
     check("train");
+}
+
+#[test]
+fn the_same_profile_gives_the_same_package() {
+    let Some(taper) = std::env::var_os(test::PROGRAM).map(PathBuf::from) else {
+        eprintln!("{} is not set: skipped; use cargo xtask test", test::PROGRAM);
+        return;
+    };
+    let example = Example::named("classify").unwrap();
+    let place = tempfile::tempdir().unwrap();
+    let profile = place.path().join("classify.profile");
+    let mut trace = Command::new(&taper);
+    trace.args(["trace", "--target", "cpu", "--cpu", "native", "-o"]).arg(&profile);
+    trace.arg("--python").arg(example.python().unwrap());
+    trace.args(["--", "python"]).arg(example.script()).current_dir(examples::repository());
+    packages::quietly(&mut trace).unwrap();
+    let contents = ["one", "two"].map(|name| {
+        let package = place.path().join(name);
+        let mut pack = Command::new(&taper);
+        pack.args(["pack", "--no-verify", "--cpu", "native", "--profile"]).arg(&profile);
+        pack.arg("--python").arg(example.python().unwrap()).arg("--to").arg(&package);
+        packages::quietly(&mut pack).unwrap();
+        let mut contents = BTreeMap::new();
+        for (file, _) in packages::files(&package).unwrap() {
+            let hash = blake3::hash(&std::fs::read(&file).unwrap());
+            contents.insert(file.strip_prefix(&package).unwrap().to_path_buf(), hash);
+        }
+        contents
+    });
+    assert!(contents[0].len() > 1_000);
+    assert_eq!(contents[0], contents[1]);
 }

@@ -143,14 +143,25 @@ fn compact(old: &[u8], used: &BTreeSet<u64>) -> Option<(Vec<u8>, BTreeMap<u64, u
     (old.first() == Some(&0) && new.len() <= old.len()).then_some((new, places))
 }
 
+/// What differs where the names were made anew; nothing where they are as they were.
+#[derive(Debug, Default)]
+pub(crate) struct Renamed {
+    /// Bytes, by address and number.
+    pub changed: BTreeMap<u64, u64>,
+    /// Pages that are gone.
+    pub freed: PageSet,
+}
+
 /// Compares the names of `written`, which has the code of `original` on pages of `keep`,
-/// with the original's. What differs where the names were made anew: bytes, by address
-/// and number, and pages that are gone. Empty where nothing does.
+/// with the original's.
+///
+/// # Errors
+/// The address of what is not as it was.
 pub(crate) fn check(
     original: &Library<'_>,
     written: &Library<'_>,
     keep: &PageSet,
-) -> Result<(BTreeMap<u64, u64>, PageSet, BTreeSet<u32>), u64> {
+) -> Result<Renamed, u64> {
     let at = original.dynamic(tag::SYMTAB).unwrap_or(0);
     let (before, after) = (original.symbols().map_err(|_| at)?, written.symbols().map_err(|_| at)?);
     let strings = |library: &Library<'_>| library.dynamic_range(tag::STRTAB, tag::STRSZ);
@@ -183,7 +194,7 @@ pub(crate) fn check(
         return Err(old.start);
     }
     if hidden.is_empty() {
-        return Ok(Default::default());
+        return Ok(Renamed::default());
     }
     let fields = original.name_fields().map_err(|_| old.start)?;
     let mut changed: BTreeMap<u64, u64> =
@@ -193,7 +204,7 @@ pub(crate) fn check(
         let size = if hidden.contains(&(index as u32)) { 8 } else { 4 };
         changed.insert(at + SYMBOL * index, size);
     }
-    Ok((changed, freed(&old, new.end - new.start), hidden))
+    Ok(Renamed { changed, freed: freed(&old, new.end - new.start) })
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! The second reader: it reads what was written with other code, and compares.
 
 use crate::Error;
-use crate::{names, relative};
+use crate::names::{self, Renamed};
+use crate::relative;
 use elf::{NAMED, PAGE, PageSet, Relative, Relocation, tag};
 use object::LittleEndian as LE;
 use object::elf::{FileHeader64, PT_GNU_STACK, PT_LOAD, PT_PHDR, ProgramHeader64};
@@ -85,8 +86,9 @@ pub fn check(
     let table = new.header.e_phoff.get(LE);
     let (first, second) = (elf::Library::parse(original)?, elf::Library::parse(written)?);
     // Names that are gone, and the tables that hold the others.
-    let (mut changed, mut freed, hidden) = names::check(&first, &second, keep)
+    let Renamed { mut changed, mut freed } = names::check(&first, &second, keep)
         .map_err(|at| Error::Differs { what: "the names", at })?;
+    let renamed = !changed.is_empty();
     // Words that the loader relocated, and now the library does.
     let own = names::own(&first, private);
     let words = relative::check(&first, &second, &own)?;
@@ -96,7 +98,7 @@ pub fn check(
     let packed = !words.is_empty();
     changed.extend(words.into_keys().map(|at| (at, 8)));
     // Entries of the dynamic section that say where relocations and names are.
-    let moved: Vec<u64> = [(packed, &MOVED[..]), (!hidden.is_empty(), &NAMES[..])]
+    let moved: Vec<u64> = [(packed, &MOVED[..]), (renamed, &NAMES[..])]
         .into_iter()
         .filter_map(|(there, tags)| there.then_some(tags))
         .flatten()

@@ -1,16 +1,15 @@
 //! The stand-in's file.
 
 use crate::code::{IMPORTS, RAISE, STUB, raise, search_table, stub, unwind};
+use crate::entries::{packed, relocations};
 use crate::names::readable;
 use crate::relocate::{Kept, Target, is_code, kept};
 use crate::tables::{NewSymbol, Strings, dynamic, hash_table, symbols, versions};
 use crate::{Error, Wanted};
 use elf::{
-    Extents, FileOffset, Library, PAGE, PageSet, ProgramHeader, Relative, Relocation, congruent,
-    flags, segment, tag,
+    Extents, FileOffset, Library, PAGE, PageSet, ProgramHeader, congruent, flags, segment, tag,
 };
 use functions::Functions;
-use shrink::relative::Packed;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::ops::Range;
@@ -152,6 +151,8 @@ impl Layout {
     ) -> Result<Self, Error> {
         let library = request.library;
         let parts = parts(library, &kept.pages);
+        let writable = parts.iter().filter(|part| part.load.is_writable());
+        let writable: Vec<Range<u64>> = writable.map(|part| part.addresses.clone()).collect();
         let block = library.header(segment::TLS).filter(|_| kept.thread_local);
         let relro = library
             .header(segment::GNU_RELRO)
@@ -216,7 +217,7 @@ impl Layout {
         }
         // Numbers and places decide the lengths, targets do not.
         let unplaced = relocations(kept, &number, &BTreeMap::new(), 0);
-        let (unplaced, apply) = packed(unplaced, &parts, 0, 0)?;
+        let (unplaced, apply) = packed(unplaced, &writable, 0, 0)?;
 
         let mut place = Place { cursor: start + 64 };
         place.take(header_count as u64 * ProgramHeader::SIZE, 8);
@@ -261,7 +262,7 @@ impl Layout {
         }
         let symbol_table = symbols(&list, &mut strings);
         let relocations = relocations(kept, &number, &stub_of, imports_at);
-        let (relocations, apply) = packed(relocations, &parts, relocations_at, apply_at)?;
+        let (relocations, apply) = packed(relocations, &writable, relocations_at, apply_at)?;
         let mut code = raise(code_at, imports_at);
         let mut text = texts_at;
         for (index, (_, message)) in messages.iter().enumerate() {
@@ -469,86 +470,6 @@ fn original_functions(library: &Library<'_>, kept: &Kept) -> Result<Vec<(u64, u6
         })
         .map(|function| (function.code.start, function.entry.start))
         .collect())
-}
-
-/// The relocations of kept words and of the imports; relative ones come first, as
-/// linkers have them, and indirect ones last, when all else is done.
-fn relocations(
-    kept: &Kept,
-    number: &BTreeMap<&str, u64>,
-    stub_of: &BTreeMap<&str, u64>,
-    imports_at: u64,
-) -> Vec<Relocation> {
-    let entry = |address: u64, symbol: u64, kind: u32, addend: u64| Relocation {
-        address,
-        kind,
-        symbol: symbol as u32,
-        addend: addend as i64,
-    };
-    let mut all = Vec::new();
-    for (address, target) in &kept.words {
-        all.push(match target {
-            Target::Here(to) => entry(*address, 0, Relocation::RELATIVE, *to),
-            Target::Stub(name) => {
-                let to = stub_of.get(name.as_str()).copied().unwrap_or(0);
-                entry(*address, 0, Relocation::RELATIVE, to)
-            }
-            Target::Symbol(name, addend, kind) => {
-                let symbol = number.get(name.as_str()).copied().unwrap_or(0);
-                // A slot of the linkage table is bound at once, not lazily.
-                let kind =
-                    if *kind == Relocation::JUMP_SLOT { Relocation::GLOB_DAT } else { *kind };
-                entry(*address, symbol, kind, *addend as u64)
-            }
-            Target::ThreadLocal(kind, addend) => entry(*address, 0, *kind, *addend as u64),
-            Target::Resolved(resolver) => entry(*address, 0, Relocation::IRELATIVE, *resolver),
-        });
-    }
-    for (index, name) in IMPORTS.iter().enumerate() {
-        let symbol = number.get(name).copied().unwrap_or(0);
-        all.push(entry(imports_at + index as u64 * 8, symbol, Relocation::GLOB_DAT, 0));
-    }
-    all.sort_by_key(|relocation| match relocation.kind {
-        Relocation::RELATIVE => 0,
-        Relocation::IRELATIVE => 2,
-        _ => 1,
-    });
-    all
-}
-
-/// `relocations` with the relative ones that lie in `parts` to be packed, where that is
-/// worth it.
-fn packed(
-    relocations: Vec<Relocation>,
-    parts: &[Part],
-    rela: u64,
-    code: u64,
-) -> Result<(Vec<u8>, Option<Packed>), Error> {
-    /// Fewer are not worth the code that applies them.
-    const WORTHWHILE: usize = 1 << 10;
-    let plain = |relocation: &Relocation| {
-        relocation.kind == Relocation::RELATIVE
-            && relocation.address % 8 == 0
-            && parts.iter().any(|part| {
-                let at = relocation.address;
-                part.load.is_writable()
-                    && part.addresses.start <= at
-                    && at + 8 <= part.addresses.end
-            })
-    };
-    let indirect = relocations.iter().any(|other| other.kind == Relocation::IRELATIVE);
-    if indirect || relocations.iter().filter(|other| plain(other)).count() < WORTHWHILE {
-        return Ok((relocations.iter().flat_map(Relocation::to_bytes).collect(), None));
-    }
-    let (words, others): (Vec<_>, Vec<_>) = relocations.into_iter().partition(|one| plain(one));
-    let words = words.into_iter().map(|word| (word.address, word.addend as u64)).collect();
-    let packed = shrink::relative::pack(
-        &Relative { words, copies: BTreeMap::new(), others, table: 0..0 },
-        rela,
-        code,
-    );
-    let packed = packed.map_err(|_| Error::TooLarge("a stand-in whose code does not fit"))?;
-    Ok((packed.as_ref().map(|packed| packed.rela.clone()).unwrap_or_default(), packed))
 }
 
 /// The file header (gABI figure 4-3) of a shared library for x86-64 without sections.

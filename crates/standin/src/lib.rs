@@ -7,6 +7,7 @@
 //! original is initialised: its constructors are not among what is kept.
 
 mod code;
+mod entries;
 mod image;
 mod names;
 mod relocate;
