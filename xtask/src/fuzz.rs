@@ -72,7 +72,7 @@ pub fn fuzz(seconds: u32, only: Option<&str>) -> Result<()> {
     let folder = target_folder().join("fuzz");
     let mut build = shell::cargo();
     build
-        .args(["build", "--release", "--locked", "--manifest-path", "fuzz/Cargo.toml"])
+        .args(["build", "--release", "--manifest-path", "fuzz/Cargo.toml"])
         .args(["--target", SYSTEM, "--target-dir"])
         .arg(&folder)
         .env("RUSTFLAGS", FLAGS);
