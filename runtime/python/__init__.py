@@ -39,7 +39,7 @@ _ERRORS = {
 class _Store:
     def __init__(self, path):
         self._path = path
-        # The GIL is held through each call: a chunk takes a millisecond.
+        # The GIL is held through each call, as while Python reads a bytecode file.
         self._runtime = ctypes.PyDLL(os.path.join(_HERE, "libtaper_runtime.so"))
         self._bytes, self._size = ctypes.c_void_p(), ctypes.c_size_t()
         self._runtime.taper_length.restype = ctypes.c_int64

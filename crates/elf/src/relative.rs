@@ -16,6 +16,9 @@ use std::ops::Range;
 /// Fewer relocations are not worth a mapping more.
 const WORTHWHILE: usize = 1 << 9;
 
+/// The highest end of a library's segments, in bytes.
+const REACH: u64 = 1 << 30;
+
 /// Fewer words of one value are not worth a list of their own.
 const ALIKE: usize = 32;
 
@@ -41,7 +44,13 @@ impl Relative {
     pub fn of(library: &Library<'_>, own: &BTreeSet<u32>) -> Option<Self> {
         let table = library.dynamic_range(tag::RELA, tag::RELASZ)?;
         let absent = |tag| library.dynamic(tag).is_none();
-        if !absent(tag::RELR) || !absent(tag::TEXTREL) || !table.start.is_multiple_of(8) {
+        // Instructions reach 2 GiB; what is written anew lies past the last segment.
+        let end = library.loads().map(|load| load.addresses().end).max()?;
+        if end > REACH
+            || !absent(tag::RELR)
+            || !absent(tag::TEXTREL)
+            || !table.start.is_multiple_of(8)
+        {
             return None;
         }
         // Resolvers of the library's own run while it is relocated, in an order that

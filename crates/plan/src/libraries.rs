@@ -19,7 +19,8 @@ pub struct LibraryPages {
     pub loader: PageSet,
     /// What a workload touched.
     pub touched: PageSet,
-    /// The rest of functions that were touched, with unwind data and landing pads.
+    /// The rest of functions that were touched, with landing pads, the data that they
+    /// name, and, where they are not written anew, their unwind tables.
     pub functions: PageSet,
     /// The rest of a library whose threads choose their paths by chance.
     pub threaded: PageSet,

@@ -87,9 +87,17 @@ fn lists(mut table: &[u64]) -> Option<Vec<(u64, Vec<u64>)>> {
     table.is_empty().then_some(all)
 }
 
-/// The code at `at`: does what `table` says, and returns `target` relocated. It keeps the registers that a function must (psABI, figure 3.4)
-/// and uses no stack.
+/// The code at `at`: does what `table` says, and returns `target` relocated. It keeps the
+/// registers that a function must (psABI, figure 3.4) and uses no stack.
+///
+/// # Errors
+/// For a table past 2 GiB, which its instructions do not reach. [`Relative::of`] leaves
+/// such libraries alone.
 fn code(at: u64, table: &Range<u64>, target: u64) -> Result<Vec<u8>, Error> {
+    let reached = |address: u64| i32::try_from(address).is_ok();
+    if !reached(at + CODE) || !reached(table.end) {
+        return Err(Error::Unreadable("its own code lies past 2 GiB".into()));
+    }
     let made = assemble(at, table, target)
         .map_err(|error| Error::Unreadable(format!("its own code: {error}")))?;
     let mut bytes = made;
@@ -106,9 +114,9 @@ fn assemble(at: u64, table: &Range<u64>, target: u64) -> Result<Vec<u8>, IcedErr
     let (mut list, mut next, mut bitmap, mut bit) =
         (code.create_label(), code.create_label(), code.create_label(), code.create_label());
     let (mut skip, mut done) = (code.create_label(), code.create_label());
-    let offset = |address: u64| i32::try_from(address).unwrap_or(i32::MAX);
+    let offset = |address: u64| address as i32;
     code.endbr64()?;
-    // rdx: the load base. An address of a library is far below 2 GiB.
+    // rdx: the load base.
     code.set_label(&mut start)?;
     code.lea(rdx, qword_ptr(start))?;
     code.sub(rdx, offset(at + 4))?;
@@ -167,8 +175,8 @@ fn assemble(at: u64, table: &Range<u64>, target: u64) -> Result<Vec<u8>, IcedErr
 }
 
 /// Compares the relocations of `written` with the original's, in which the symbols `own`
-/// mean what the library itself defines. The addresses of the
-/// words that must hold their unrelocated values in it, if any are packed.
+/// mean what the library itself defines. Gives the words that are packed, with the
+/// unrelocated values that they hold; none where the relocations are as they were.
 pub(crate) fn check(
     original: &Library<'_>,
     written: &Library<'_>,
