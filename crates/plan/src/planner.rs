@@ -8,9 +8,21 @@ use rayon::prelude::*;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
+/// What becomes of what the target can run and no workload used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Cold {
+    /// It is in the package, compressed.
+    Keep,
+    /// It leaves.
+    #[default]
+    Drop,
+}
+
 /// What a person decides.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
+    /// The fate of what no workload used.
+    pub cold: Cold,
     /// Names that stay whatever the trace saw.
     pub keep: Choice,
     /// Names that leave.

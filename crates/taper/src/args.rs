@@ -122,8 +122,28 @@ impl Cpu {
 /// What becomes of code that no workload used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Cold {
+    /// It lies compressed in the package and comes back when it is touched.
+    Keep,
     /// It is not in the package.
     Drop,
+}
+
+impl Cold {
+    /// Its name in a package.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Keep => "keep",
+            Self::Drop => "drop",
+        }
+    }
+
+    /// The planner's word for it.
+    pub fn plan(self) -> plan::Cold {
+        match self {
+            Self::Keep => plan::Cold::Keep,
+            Self::Drop => plan::Cold::Drop,
+        }
+    }
 }
 
 /// How hard to compress.
@@ -161,7 +181,7 @@ pub struct Pack {
     #[allow(missing_docs)]
     pub target: TargetArguments,
     /// What becomes of code that no workload used.
-    #[arg(long, value_enum, default_value_t = Cold::Drop)]
+    #[arg(long, value_enum, default_value_t = Cold::Keep)]
     pub cold: Cold,
     /// How hard to compress what the package holds compressed.
     #[arg(long, value_enum, default_value_t = Level::Default)]

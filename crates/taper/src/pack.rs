@@ -39,7 +39,11 @@ pub fn run(command: &Pack, global: &Global, talk: &Talk) -> Result<Exit> {
     } else {
         talk.phase("profile", || fitting(&environment, &profiles, target))?
     };
-    let options = Options { keep: Choice::new(&command.keep), drop: Choice::new(&command.drop) };
+    let options = Options {
+        cold: command.cold.plan(),
+        keep: Choice::new(&command.keep),
+        drop: Choice::new(&command.drop),
+    };
     let plan = talk.phase("plan", || plan::plan(&environment, &profile, &view.gpu, &options))?;
     let Some(stage) = stage else {
         tell_plan(&plan, global, talk)?;
@@ -59,7 +63,7 @@ pub fn run(command: &Pack, global: &Global, talk: &Talk) -> Result<Exit> {
         target: target.into(),
         cpu: command.target.cpu.name().into(),
         capabilities: profile.capabilities().into_iter().map(str::to_owned).collect(),
-        cold: "drop".into(),
+        cold: command.cold.name().into(),
         bytes: Bytes {
             original,
             hot: outcome.hot,
