@@ -2,7 +2,7 @@
 
 fn main() {
     println!("cargo:rustc-link-lib=c");
-    println!("cargo:rustc-cdylib-link-arg=-Wl,--gc-sections,-z,now,-z,relro");
+    println!("cargo:rustc-cdylib-link-arg=-Wl,--gc-sections,-z,now,-z,relro,-z,nodelete");
     println!("cargo:rustc-cdylib-link-arg=-Wl,-soname,libtaper_runtime.so");
     println!("cargo:rerun-if-changed=build.rs");
 }

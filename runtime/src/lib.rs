@@ -1,11 +1,21 @@
-//! The runtime of a package: a small library without std that reads its store.
+//! The runtime of a package: a small library without std that brings back what lies
+//! compressed in it.
 //!
-//! It asks the C library for system calls and memory moves only.
+//! [`library`] knows the shrunk libraries that are loaded, [`signals`] sees a fault on a
+//! page that is not there and hands on every other, [`restore`] puts the page in its
+//! place. [`modules`] is what the package's Python side calls. In the fault path, the C
+//! library is asked for system calls and memory moves only.
 
 #![no_std]
 
+mod bind;
+mod library;
 mod map;
 mod modules;
+mod restore;
+mod say;
+mod signals;
+mod slots;
 
 /// Nothing here panics by design; if something does, the process ends as it would
 /// on any other broken promise.

@@ -58,6 +58,11 @@ impl Memory {
         (at != libc::MAP_FAILED).then_some(Self { at: at.cast(), bytes })
     }
 
+    /// Gives the memory away, to stay for as long as the process lives.
+    pub fn keep(self) -> *mut u64 {
+        core::mem::ManuallyDrop::new(self).at
+    }
+
     /// The memory, in words of eight bytes.
     pub fn words(&mut self) -> &mut [u64] {
         // SAFETY: the mapping is this long, aligned to a page, and owned by `self`.

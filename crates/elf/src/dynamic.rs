@@ -273,6 +273,24 @@ impl Library<'_> {
         Ok(calls)
     }
 
+    /// Addresses of code that the loader calls before the library's initialiser: the
+    /// resolvers of indirect functions.
+    pub fn resolvers(&self) -> Result<Vec<u64>, Error> {
+        let mut calls: Vec<u64> = self
+            .relocations()?
+            .iter()
+            .filter(|relocation| relocation.kind == Relocation::IRELATIVE)
+            .map(|relocation| relocation.addend as u64)
+            .collect();
+        let symbols = self.symbols()?;
+        let own =
+            |symbol: &&crate::Symbol<'_>| symbol.is_indirect_function() && symbol.is_defined();
+        calls.extend(symbols.iter().filter(own).map(|symbol| symbol.address));
+        calls.sort_unstable();
+        calls.dedup();
+        Ok(calls)
+    }
+
     /// The pages of [`Library::loader_ranges`] and of the file header.
     pub fn loader_pages(&self) -> Result<PageSet, Error> {
         let mut pages = PageSet::new();

@@ -45,6 +45,15 @@ impl Extents {
         self.pieces.push(Extent::New(bytes));
     }
 
+    /// Puts other bytes, as many, in place of those of piece `index`.
+    pub fn replace(&mut self, index: usize, with: Vec<u8>) {
+        if let Some(Extent::New(bytes)) = self.pieces.get_mut(index)
+            && bytes.len() == with.len()
+        {
+            *bytes = with;
+        }
+    }
+
     /// Adds a range of the original file.
     pub fn original(&mut self, range: Range<u64>) {
         self.size += range.end - range.start;

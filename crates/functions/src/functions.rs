@@ -228,7 +228,7 @@ impl Whole {
 
 /// The addresses of functions in the symbol table, ascending, without the parts that
 /// GCC and LLVM split off and jump into at any place.
-fn entry_points(library: &Library<'_>) -> Vec<u64> {
+pub(crate) fn entry_points(library: &Library<'_>) -> Vec<u64> {
     const FUNCTION: u8 = 2;
     let split = memchr::memmem::Finder::new(b".cold");
     let mut starts: Vec<u64> = library

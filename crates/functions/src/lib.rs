@@ -5,13 +5,17 @@
 //! Linux Standard Base 4 (10.6, `.eh_frame`), DWARF 4 (6.4) and the exception handling
 //! tables of the Itanium C++ ABI as GCC and LLVM write them.
 
+mod addressed;
 mod area;
 mod bytes;
 mod frames;
 mod functions;
+mod reached;
 mod references;
 mod tables;
 
+pub use addressed::addressed;
 pub use functions::{Function, Functions, Whole};
+pub use reached::reached;
 pub use references::{called_through, named};
 pub use tables::{Tables, check, tables};

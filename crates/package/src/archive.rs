@@ -10,7 +10,8 @@ pub const RUNTIME: &str = "_taper/__init__.py";
 /// The Python side of the runtime.
 pub const FINDER: &[u8] = include_bytes!("../../../runtime/python/__init__.py");
 
-const LIBRARY: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/libtaper_runtime.so"));
+/// The native side of the runtime.
+pub const LIBRARY: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/libtaper_runtime.so"));
 
 /// What stands in the source file of a module that lies in the store, unless a workload
 /// read that source. Programs that list folders or ask for files see what they saw

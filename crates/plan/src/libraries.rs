@@ -24,6 +24,10 @@ pub struct LibraryPages {
     pub functions: PageSet,
     /// The rest of a library whose threads choose their paths by chance.
     pub threaded: PageSet,
+    /// Where the others come back when they are touched: data whose address the program can
+    /// give to the kernel, which does not wait for it, and what runs before the runtime is
+    /// there.
+    pub addressed: PageSet,
     /// Pages of read-only segments that leave.
     pub absent: u64,
 }
@@ -35,6 +39,7 @@ impl LibraryPages {
         keep.union(&self.touched);
         keep.union(&self.functions);
         keep.union(&self.threaded);
+        keep.union(&self.addressed);
         keep
     }
 
@@ -87,10 +92,42 @@ pub fn library_pages(
             functions,
             threaded: rest,
             absent: relative.len(),
+            ..LibraryPages::default()
         });
     }
-    let threaded = PageSet::new();
-    Ok(LibraryPages { loader, touched, functions, threaded, absent: rest.len() + relative.len() })
+    let absent = rest.len() + relative.len();
+    Ok(LibraryPages { loader, touched, functions, absent, ..LibraryPages::default() })
+}
+
+/// Divides the pages of `library`, of which a workload touched `touched` and of which those
+/// that leave come back.
+///
+/// # Errors
+/// As [`library_pages`].
+pub fn reviving_pages(
+    library: &Library<'_>,
+    touched: &PageSet,
+) -> Result<LibraryPages, elf::Error> {
+    let all = library.read_only_pages();
+    let inside = |pages: &PageSet| pages.iter().filter(|page| all.contains(*page)).collect();
+    let mut loader: PageSet = inside(&library.loader_pages()?);
+    let relative = Relative::of(library, &BTreeSet::new())
+        .map(|relative| relative.pages())
+        .unwrap_or_default();
+    loader.remove(&relative);
+    let mut seen: PageSet = inside(touched);
+    seen.remove(&relative);
+    let functions = Functions::read(library)?;
+    let mut addressed: PageSet = inside(&functions::addressed(library, &functions)?);
+    let resolvers = library.resolvers()?;
+    if !resolvers.is_empty() {
+        addressed.union(&inside(&functions::reached(library, &functions, &resolvers)));
+    }
+    addressed.remove(&relative);
+    let touched = without(&seen, &[&loader]);
+    let addressed = without(&addressed, &[&loader, &touched]);
+    let absent = without(&all, &[&loader, &touched, &addressed]).len();
+    Ok(LibraryPages { loader, touched, addressed, absent, ..LibraryPages::default() })
 }
 
 /// The pages of `pages` that are in none of `others`.

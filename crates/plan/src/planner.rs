@@ -1,6 +1,8 @@
 //! The plan and how it is made.
 
-use crate::{Choice, Error, GpuSide, LibraryPages, MappedFile, Reason, library_pages};
+use crate::{
+    Choice, Error, GpuSide, LibraryPages, MappedFile, Reason, library_pages, reviving_pages,
+};
 use elf::{Library, PageSet};
 use environment::{Environment, File, Kind};
 use profile::Profile;
@@ -9,7 +11,8 @@ use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What becomes of what the target can run and no workload used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Cold {
     /// It is in the package, compressed.
     Keep,
@@ -87,6 +90,8 @@ pub struct FilePlan {
 pub struct Plan {
     /// The device.
     pub target: String,
+    /// What becomes of code that no workload used.
+    pub cold: Cold,
     /// The files.
     pub files: Vec<FilePlan>,
     /// Libraries that are copied whole, and why they were not understood.
@@ -122,6 +127,7 @@ pub fn plan(
         .collect::<Result<_, Error>>()?;
     let mut plan = Plan {
         target: profile.target.clone(),
+        cold: options.cold,
         files: Vec::with_capacity(decided.len()),
         whole: BTreeMap::new(),
     };
@@ -221,6 +227,9 @@ impl Seen<'_> {
             let source = self.profile.opened.contains(path);
             return Ok((Action::Module { source, stored: None }, Reason::Opened));
         }
+        if options.cold == Cold::Keep && file.kind == Kind::SharedLibrary {
+            return self.reviving(file, problem);
+        }
         if let Some(used) = self.profile.libraries.get(path) {
             let bytes = MappedFile::open(&self.environment.source(file))?;
             let pages = Library::parse(&bytes)
@@ -247,6 +256,28 @@ impl Seen<'_> {
             return Ok((Action::Copy, Reason::Probed));
         }
         Ok((Action::Leave, Reason::Unused))
+    }
+
+    /// A library whose cold pages come back, whether or not a workload loaded it.
+    fn reviving(
+        &self,
+        file: &File,
+        problem: &mut Option<String>,
+    ) -> Result<(Action, Reason), Error> {
+        let bytes = MappedFile::open(&self.environment.source(file))?;
+        let used = self.profile.libraries.get(&file.path);
+        let touched = used.map(|used| used.pages.clone()).unwrap_or_default();
+        let pages = Library::parse(&bytes).and_then(|library| reviving_pages(&library, &touched));
+        Ok(match pages {
+            Ok(pages) => {
+                let reason = if used.is_some() { Reason::Loaded } else { Reason::Cold };
+                (Action::Shrink(pages), reason)
+            }
+            Err(error) => {
+                *problem = Some(error.to_string());
+                (Action::Copy, Reason::NotUnderstood)
+            }
+        })
     }
 
     /// The pages of a GPU library that ran although nothing of it was initialised:

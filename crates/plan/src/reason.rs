@@ -12,6 +12,8 @@ pub enum Reason {
     Probed,
     /// A workload loaded this library; its pages have reasons of their own.
     Loaded,
+    /// No workload used it; it comes back when it is touched.
+    Cold,
     /// A library that stays names this one.
     Needed,
     /// Distribution metadata and licences always stay.
@@ -43,6 +45,7 @@ impl Reason {
             Self::Opened => "a workload opened it",
             Self::Probed => "a workload asked for its existence or size",
             Self::Loaded => "a workload loaded it",
+            Self::Cold => "no workload used it; it comes back when it is touched",
             Self::Needed => "a library that stays needs it",
             Self::Metadata => "metadata and licences always stay",
             Self::Bytecode => "bytecode of a module that stays",

@@ -1,5 +1,7 @@
 //! Where everything goes in the smaller file.
 
+use crate::cold::{self, Cold, Revive};
+use crate::link::{self, Link};
 use crate::names::{self, Names};
 use crate::relative::{self, Packed};
 use crate::runs::{join, of_segment};
@@ -20,12 +22,26 @@ const HEADER: u64 = 64;
 pub struct Smaller {
     extents: Extents,
     mappings: usize,
+    cold: Option<Cold>,
 }
 
 impl Smaller {
     /// Its size in bytes.
     pub fn size(&self) -> u64 {
         self.extents.size()
+    }
+
+    /// What is not in it and comes back from the package's store.
+    pub fn cold(&self) -> Option<&Cold> {
+        self.cold.as_ref()
+    }
+
+    /// Says in the file that its cold pages are the chunks from `first` on of the store
+    /// with this `root`.
+    pub fn seal(&mut self, first: u32, root: [u8; 32]) {
+        if let Some(cold) = &self.cold {
+            self.extents.replace(cold.piece, cold.draft.finish(first, root));
+        }
     }
 
     /// The number of loadable segments.
@@ -48,8 +64,14 @@ struct Part {
 
 /// What the original does not have.
 struct New {
-    unwind: Vec<u8>,
-    packed: Option<Packed>,
+    /// File offset.
+    offset: u64,
+    /// Unwind tables, or the note.
+    first: Vec<u8>,
+    /// Tables that the loader reads.
+    tables: Vec<u8>,
+    /// Instructions and what they read, with their address.
+    code: Option<(u64, Vec<u8>)>,
     /// Bytes that change, by address.
     patches: BTreeMap<u64, Vec<u8>>,
 }
@@ -58,21 +80,78 @@ struct New {
 /// of the dynamic section, names.
 fn patches(
     library: &Library<'_>,
-    packed: Option<&Packed>,
+    made: &Made,
+    link: Option<&Link>,
     names: Option<Names>,
 ) -> BTreeMap<u64, Vec<u8>> {
     let mut patches = names.map(|names| names.patches).unwrap_or_default();
-    let Some(packed) = packed else { return patches };
     let word = |(address, word): (&u64, &u64)| (*address, word.to_le_bytes().to_vec());
-    patches.extend(packed.words.iter().map(word));
+    patches.extend(made.packed.iter().flat_map(|packed| packed.words.iter().map(word)));
     let start = library.header(segment::DYNAMIC).map_or(0, |header| header.address);
     for (number, entry) in library.dynamic_entries().iter().enumerate() {
-        if let Some((_, value)) = packed.dynamic.iter().find(|(tag, _)| *tag == entry.tag) {
+        if let Some((_, value)) = made.dynamic.iter().find(|(tag, _)| *tag == entry.tag) {
             let address = start + 16 * number as u64 + 8;
             patches.insert(address, value.to_le_bytes().to_vec());
         }
     }
+    for (address, entry) in link.iter().flat_map(|link| link.entries()) {
+        patches.remove(&(address + 8));
+        patches.insert(address, entry);
+    }
     patches
+}
+
+/// Tables and instructions that depend on where they lie.
+struct Made {
+    tables: Vec<u8>,
+    code: Vec<u8>,
+    packed: Option<Packed>,
+    /// Entries of the dynamic section with their new values.
+    dynamic: Vec<(u64, u64)>,
+}
+
+/// What is needed to make them.
+struct Maker<'l> {
+    library: &'l Library<'l>,
+    relative: Option<&'l Relative>,
+    link: Option<&'l Link>,
+}
+
+impl Maker<'_> {
+    /// Makes the tables to lie at `tables`, a multiple of eight, and the instructions at
+    /// `code`. Their lengths do not depend on where they lie.
+    fn make(&self, tables: u64, code: u64, note: &Range<u64>) -> Result<Made, Error> {
+        let before = self.link.map_or(0, |_| link::CODE);
+        let extra: Vec<_> = self.link.iter().map(|link| link.relocation()).collect();
+        let packed = match self.relative {
+            Some(relative) => relative::pack(relative, &extra, tables, code + before)?,
+            None => None,
+        };
+        let mut made =
+            Made { tables: Vec::new(), code: Vec::new(), packed: None, dynamic: Vec::new() };
+        if let Some(packed) = &packed {
+            made.tables.extend(&packed.rela);
+            made.dynamic.extend(packed.dynamic);
+        } else if self.link.is_some() {
+            let range = self.library.dynamic_range(elf::tag::RELA, elf::tag::RELASZ);
+            let range = range.unwrap_or(0..0);
+            made.tables.extend(self.library.read(range.start, range.end - range.start)?);
+            made.tables.extend(extra.iter().flat_map(elf::Relocation::to_bytes));
+            let size = made.tables.len() as u64;
+            made.dynamic.extend([(elf::tag::RELA, tables), (elf::tag::RELASZ, size)]);
+        }
+        if let Some(link) = self.link {
+            made.tables.resize(made.tables.len().next_multiple_of(8), 0);
+            let (bytes, dynamic) = link.tables(tables + made.tables.len() as u64);
+            made.tables.extend(bytes);
+            made.dynamic.extend(dynamic);
+            made.dynamic.extend(link.calls(code));
+            made.code = link.code(code, note)?;
+        }
+        made.code.extend(packed.iter().flat_map(|packed| &packed.segment));
+        made.packed = packed;
+        Ok(made)
+    }
 }
 
 /// Where bytes come from.
@@ -80,7 +159,7 @@ fn patches(
 enum From {
     /// A file offset of the original.
     Original(u64),
-    /// The unwind tables that are made anew, which are last.
+    /// What is made anew, which is last.
     New,
 }
 
@@ -89,21 +168,31 @@ enum From {
 ///
 /// `private` tells of a function's name whether nothing else in the package defines or
 /// imports it: without its code, such a function loses its name.
+///
+/// With `revive`, nothing is lost: what is not in the file is listed in [`Smaller::cold`],
+/// every name stays, and the file is tied to the runtime that brings the pages back.
 pub fn shrink(
     library: &Library<'_>,
     keep: &PageSet,
     private: &dyn Fn(&str) -> bool,
+    revive: Option<&Revive<'_>>,
     limits: &Limits,
 ) -> Result<Shrunk, Error> {
     let mut kept = library.loader_pages()?;
     kept.union(keep);
-    let names = Names::of(library, &kept, private);
+    let link = revive.map(|revive| Link::of(library, revive.runtime)).transpose()?;
+    let names = if link.is_none() { Names::of(library, &kept, private) } else { None };
     let relative = Relative::of(library, &names::own(library, private));
     if let Some(relative) = &relative {
         kept.remove(&relative.pages());
     }
     let freed = names.as_ref().map(|names| names.freed.clone()).unwrap_or_default();
     kept.remove(&freed);
+    if let Some(link) = &link {
+        kept.remove(&link.freed);
+        // A page of two segments has two sets of rights.
+        kept.union(&cold::shared(library));
+    }
     let loads: Vec<&ProgramHeader> = library.loads().collect();
     if loads[0].offset.0 != 0 || loads[0].file_size < HEADER {
         return Err(elf::Error::Unsupported("a library whose header is not mapped").into());
@@ -114,6 +203,7 @@ pub fn shrink(
             let mut pages = PageSet::new();
             pages.insert_addresses(load.file_addresses());
             pages.remove(&freed);
+            pages.remove(&link.as_ref().map(|link| link.freed.clone()).unwrap_or_default());
             ranges.push(of_segment(load, &pages));
         } else if load.memory_size > load.file_size {
             let what = "a library with zero-filled read-only memory";
@@ -123,7 +213,8 @@ pub fn shrink(
         }
     }
     // One mapping is for the program headers themselves, one for the code that relocates.
-    let own = 1 + usize::from(relative.is_some());
+    let has_code = relative.is_some() || link.is_some();
+    let own = 1 + usize::from(has_code);
     join(&mut ranges, limits.mappings.saturating_sub(own).max(loads.len()));
 
     let mut headers = Vec::new();
@@ -167,14 +258,26 @@ pub fn shrink(
     let end = loads.last().map_or(0, |load| load.addresses().end);
     let new_address = end.next_multiple_of(PAGE);
     let new_offset = congruent(cursor, new_address);
-    let unwind = unwind_tables(library, &kept, new_address);
-    let rela = unwind.as_ref().map_or(0, |tables| tables.bytes.len() as u64).next_multiple_of(8);
-    // Its length does not depend on where the code lies, which follows from that length.
-    let packed = |code| match &relative {
-        Some(relative) => relative::pack(relative, new_address + rela, code),
-        None => Ok(None),
+    let draft = revive.map(|revive| {
+        let gone = relative.as_ref().map(Relative::pages).unwrap_or_default();
+        let gone = [&gone, &link.as_ref().map(|link| link.freed.clone()).unwrap_or_default()]
+            .into_iter()
+            .fold(PageSet::new(), |mut all, one| {
+                all.union(one);
+                all
+            });
+        cold::draft(library, &ranges, &gone, revive)
+    });
+    let unwind = match &draft {
+        Some(_) => None,
+        None => unwind_tables(library, &kept, new_address),
     };
-    let before = rela + packed(0)?.map_or(0, |packed| packed.rela.len() as u64);
+    let note = new_address..new_address + draft.as_ref().map_or(0, note::Draft::size);
+    let first = unwind.as_ref().map_or(note.end - note.start, |tables| tables.bytes.len() as u64);
+    let first = first.next_multiple_of(8);
+    // The lengths do not depend on where the code lies, which follows from them.
+    let maker = Maker { library, relative: relative.as_ref(), link: link.as_ref() };
+    let before = first + maker.make(new_address + first, 0, &note)?.tables.len() as u64;
     let (table_address, table_offset) = (new_address + before, new_offset + before);
     if let Some(tables) = &unwind {
         let size = tables.index;
@@ -188,12 +291,12 @@ pub fn shrink(
             (header.file_size, header.memory_size) = (size, size);
         }
     }
-    headers.retain(|header| reachable(header, &parts));
+    headers.retain(|header| draft.is_some() || reachable(header, &parts));
     let last_load = headers
         .iter()
         .rposition(|header| header.kind == segment::LOAD)
         .map_or(last_load, |at| at + 1);
-    let count = headers.len() as u64 + 1 + u64::from(relative.is_some());
+    let count = headers.len() as u64 + 1 + u64::from(has_code);
     let table_size = count * ProgramHeader::SIZE;
     let table = ProgramHeader {
         kind: segment::LOAD,
@@ -217,10 +320,10 @@ pub fn shrink(
     };
     headers.insert(last_load, load(flags::READ, new_offset, new_address, before + table_size));
     let code_address = (table_address + table_size).next_multiple_of(PAGE);
-    let packed = packed(code_address)?;
-    if let Some(packed) = &packed {
+    let made = maker.make(new_address + first, code_address, &note)?;
+    if has_code {
         let code_offset = congruent(size, code_address);
-        let length = packed.segment.len() as u64;
+        let length = made.code.len() as u64;
         let flags = flags::READ | flags::EXECUTE;
         headers.insert(last_load + 1, load(flags, code_offset, code_address, length));
         size = code_offset + length;
@@ -243,12 +346,18 @@ pub fn shrink(
     if size + PAGE > library.data().len() as u64 {
         return Ok(Shrunk::Whole);
     }
-    let unwind = unwind.map(|tables| tables.bytes).unwrap_or_default();
-    let patches = patches(library, packed.as_ref(), names);
-    let new = New { unwind, packed, patches };
-    let extents = extents(library, &parts, &headers, new, table_offset)?;
+    let patches = patches(library, &made, link.as_ref(), names);
+    let first = match (unwind, &draft) {
+        (Some(tables), _) => tables.bytes,
+        (None, Some(draft)) => draft.finish(0, [0; 32]),
+        (None, None) => Vec::new(),
+    };
+    let code = has_code.then_some((code_address, made.code));
+    let new = New { offset: new_offset, first, tables: made.tables, code, patches };
+    let (extents, piece) = extents(library, &parts, &headers, new, table_offset)?;
+    let cold = draft.map(|draft| Cold { draft, piece });
     let mappings = headers.iter().filter(|header| header.kind == segment::LOAD).count();
-    let smaller = Smaller { extents, mappings };
+    let smaller = Smaller { extents, mappings, cold };
     if smaller.size() != size {
         return Err(Error::Differs { what: "the size", at: smaller.size() });
     }
@@ -289,15 +398,12 @@ fn extents(
     headers: &[ProgramHeader],
     new: New,
     table_offset: u64,
-) -> Result<Extents, Error> {
+) -> Result<(Extents, usize), Error> {
     let mut extents = Extents::new();
     for (number, part) in parts.iter().enumerate() {
         extents.pad_to(part.offset);
         let size = part.addresses.end - part.addresses.start;
-        let From::Original(start) = part.from else {
-            extents.bytes(new.unwind);
-            break;
-        };
+        let From::Original(start) = part.from else { break };
         let mut from = start;
         if number == 0 {
             if part.offset != 0 || from != 0 || size < HEADER {
@@ -321,19 +427,19 @@ fn extents(
         bytes.drain(..(from - start) as usize);
         extents.bytes(bytes);
     }
-    if let Some(packed) = &new.packed {
-        extents.pad_to(table_offset - packed.rela.len() as u64);
-        extents.bytes(packed.rela.clone());
-    }
+    extents.pad_to(new.offset);
+    let piece = extents.pieces().len();
+    extents.bytes(new.first);
+    extents.pad_to(table_offset - new.tables.len() as u64);
+    extents.bytes(new.tables);
     extents.pad_to(table_offset);
     extents.bytes(headers.iter().flat_map(ProgramHeader::to_bytes).collect());
-    if let Some(packed) = new.packed {
+    if let Some((address, code)) = new.code {
         let end = extents.size();
-        let address = packed.code;
         extents.pad_to(congruent(end, address));
-        extents.bytes(packed.segment);
+        extents.bytes(code);
     }
-    Ok(extents)
+    Ok((extents, piece))
 }
 
 /// The file header: program headers at their new place, no sections (gABI figure 4-3).

@@ -6,14 +6,18 @@
 //! again. Tables that only the loader and the unwinder read are written anew where that
 //! saves much: unwind entries, relocations, names.
 
+mod cold;
 mod layout;
+mod link;
 mod loader;
 mod names;
 pub mod relative;
 pub mod reread;
 mod runs;
 
+pub use cold::{Cold, Revive, note_of as note};
 pub use layout::{Smaller, shrink};
+pub use link::{ANSWERED, FUNCTION, PREFIX};
 pub use loader::loads;
 pub use reread::check;
 

@@ -30,12 +30,17 @@ pub struct Packed {
     pub dynamic: [(u64, u64); 3],
 }
 
-/// Packs `relative`; the new relocation table will lie at `rela`, the segment at
-/// `segment`, a multiple of eight. The lengths of both do not depend on where they lie.
+/// Packs `relative`; the new relocation table, with the relocations `extra` in it, will lie
+/// at `rela`, the segment at `segment`, a multiple of eight. The lengths of both do not depend on where they lie.
 ///
 /// # Errors
 /// None but faults of taper's own.
-pub fn pack(relative: &Relative, rela: u64, segment: u64) -> Result<Option<Packed>, Error> {
+pub fn pack(
+    relative: &Relative,
+    extra: &[Relocation],
+    rela: u64,
+    segment: u64,
+) -> Result<Option<Packed>, Error> {
     let mut words = relative.words.iter();
     // The loader stores what the code returns: the first word's value.
     let Some((first, target)) = words.next() else { return Ok(None) };
@@ -58,7 +63,7 @@ pub fn pack(relative: &Relative, rela: u64, segment: u64) -> Result<Option<Packe
     let (before, after) = relative.others.split_at(count);
     let entries: Vec<u8> =
         // After all that it copies from.
-        before.iter().chain(after).chain([&call]).flat_map(Relocation::to_bytes).collect();
+        before.iter().chain(after).chain(extra).chain([&call]).flat_map(Relocation::to_bytes).collect();
     let dynamic =
         [(tag::RELA, rela), (tag::RELASZ, entries.len() as u64), (tag::RELACOUNT, count as u64)];
     Ok(Some(Packed {
@@ -174,13 +179,14 @@ fn assemble(at: u64, table: &Range<u64>, target: u64) -> Result<Vec<u8>, IcedErr
     code.assemble(at)
 }
 
-/// Compares the relocations of `written` with the original's, in which the symbols `own`
-/// mean what the library itself defines. Gives the words that are packed, with the
+/// Compares the relocations of `written`, of which `extra` is not the original's, with the
+/// original's, in which the symbols `own` mean what the library itself defines. Gives the words that are packed, with the
 /// unrelocated values that they hold; none where the relocations are as they were.
 pub(crate) fn check(
     original: &Library<'_>,
     written: &Library<'_>,
     own: &BTreeSet<u32>,
+    extra: Option<Relocation>,
 ) -> Result<BTreeMap<u64, u64>, Error> {
     let differs = |at| Error::Differs { what: "the relocations", at };
     let counted = |library: &Library<'_>| -> Result<(usize, Vec<Relocation>), Error> {
@@ -189,7 +195,12 @@ pub(crate) fn check(
         Ok((((table.end - table.start) / Relocation::SIZE) as usize, all))
     };
     let (_, mut before) = counted(original)?;
-    let (count, mut after) = counted(written)?;
+    let (mut count, mut after) = counted(written)?;
+    if let Some(extra) = extra {
+        let at = after[..count].iter().position(|other| *other == extra);
+        after.remove(at.ok_or_else(|| differs(extra.address))?);
+        count -= 1;
+    }
     let Some(call) = after[..count].iter().position(|other| other.kind == Relocation::IRELATIVE)
     else {
         return if before == after { Ok(BTreeMap::new()) } else { Err(differs(0)) };

@@ -1,7 +1,9 @@
 //! The second reader: it reads what was written with other code, and compares.
 
 use crate::Error;
-use crate::names::{self, Renamed};
+use crate::cold::{self, Revive};
+use crate::link::{self, Tied};
+use crate::names;
 use crate::relative;
 use elf::{NAMED, PAGE, PageSet, Relative, Relocation, tag};
 use object::LittleEndian as LE;
@@ -64,12 +66,22 @@ impl<'a> Image<'a> {
     }
 }
 
+/// The pages that are in the file.
+fn new_pages(new: &Image<'_>) -> PageSet {
+    let mut pages = PageSet::new();
+    for segment in new.loads() {
+        let start = segment.p_vaddr(LE);
+        pages.insert_addresses(start..start.saturating_add(segment.p_filesz(LE)));
+    }
+    pages
+}
+
 fn writable(segment: &Segment) -> bool {
     segment.p_flags(LE).0 & object::elf::PF_W.0 != 0
 }
 
 /// Checks that the bytes `written` are the library `original` without some pages
-/// that are not in `keep`, written with the same `private` names.
+/// that are not in `keep`, written with the same `private` names and the same `revive`.
 ///
 /// # Errors
 /// [`Error::Differs`] with the first thing that is not as it was:
@@ -80,33 +92,49 @@ pub fn check(
     written: &[u8],
     keep: &PageSet,
     private: &dyn Fn(&str) -> bool,
+    revive: Option<&Revive<'_>>,
 ) -> Result<Checked, Error> {
     let differs = |what, at| Err(Error::Differs { what, at });
     let (old, new) = (Image::read(original)?, Image::read(written)?);
     let table = new.header.e_phoff.get(LE);
     let (first, second) = (elf::Library::parse(original)?, elf::Library::parse(written)?);
     // Names that are gone, and the tables that hold the others.
-    let Renamed { mut changed, mut freed } = names::check(&first, &second, keep)
-        .map_err(|at| Error::Differs { what: "the names", at })?;
-    let renamed = !changed.is_empty();
+    let names = |at| Error::Differs { what: "the names", at };
+    let note = cold::note_of(&second);
+    let (mut changed, mut freed, tied, renamed);
+    if let Some(revive) = revive {
+        let found = link::check(&first, &second, revive.runtime, &note).map_err(names)?;
+        (changed, freed, renamed) = (found.changed.clone(), found.freed.clone(), false);
+        tied = found;
+    } else {
+        let found = names::check(&first, &second, keep).map_err(names)?;
+        renamed = !found.changed.is_empty();
+        (changed, freed, tied) = (found.changed, found.freed, Tied::default());
+    }
     // Words that the loader relocated, and now the library does.
     let own = names::own(&first, private);
-    let words = relative::check(&first, &second, &own)?;
+    let words = relative::check(&first, &second, &own, tied.relocation)?;
     if !words.is_empty() {
         freed.union(&Relative::of(&first, &own).map(|all| all.pages()).unwrap_or_default());
     }
     let packed = !words.is_empty();
     changed.extend(words.into_keys().map(|at| (at, 8)));
     // Entries of the dynamic section that say where relocations and names are.
-    let moved: Vec<u64> = [(packed, &MOVED[..]), (renamed, &NAMES[..])]
-        .into_iter()
-        .filter_map(|(there, tags)| there.then_some(tags))
-        .flatten()
-        .copied()
-        .collect();
+    let moved: Vec<u64> =
+        [(packed, &MOVED[..]), (renamed, &NAMES[..]), (revive.is_some(), &link::MOVED[..])]
+            .into_iter()
+            .filter_map(|(there, tags)| there.then_some(tags))
+            .flatten()
+            .copied()
+            .collect();
     changed.extend(moved_entries(&first, &moved).map(|at| (at, 8)));
     let code = second.relocations()?;
     let code = code.iter().find(|other| other.kind == Relocation::IRELATIVE && packed);
+    // Where the library is tied to the runtime, the instructions for that come first.
+    let code = match revive {
+        Some(_) => second.dynamic(tag::INIT),
+        None => code.map(|call| call.addend as u64),
+    };
     let last = old.loads().map(|load| load.p_vaddr(LE) + load.p_memsz(LE)).max().unwrap_or(0);
 
     let mut last_end = 0;
@@ -121,7 +149,7 @@ pub fn check(
         };
         // The new tables, and the code that relocates, have no counterpart.
         let tables = (offset..offset + segment.p_filesz(LE)).contains(&table);
-        if tables || code.is_some_and(|call| call.addend as u64 == start) {
+        if tables || code == Some(start) {
             let strange = tables && segment.p_flags(LE).0 != object::elf::PF_R.0;
             if strange || writable(segment) || start < last {
                 return differs("the place of the program headers", start);
@@ -175,8 +203,12 @@ pub fn check(
 
     let entries = |image: &Image<'_>| -> Result<Vec<(u64, u64)>, Error> {
         let pairs = image.dynamic()?;
+        // Of the libraries that are needed, names::check or link::check has seen the list.
+        let other =
+            |tag: u64| revive.is_none() || (tag != tag::NEEDED && tied.replaced != Some(tag));
         Ok(pairs
             .into_iter()
+            .filter(|(tag, _)| other(*tag))
             .map(|(tag, value)| (tag, if moved.contains(&tag) { 0 } else { value }))
             .collect())
     };
@@ -184,7 +216,10 @@ pub fn check(
         return differs("the dynamic section", 0);
     }
     tables(&old, &new)?;
-    let moved = headers(&old, &new)?;
+    let moved = headers(&old, &new, revive.is_some())?;
+    if revive.is_some() {
+        cold::check(&first, &second, &new_pages(&new), &freed)?;
+    }
     if moved && let Err(function) = functions::check(&first, &second, keep)? {
         return differs("the unwind tables of a function", function);
     }
@@ -246,7 +281,7 @@ fn tables(old: &Image<'_>, new: &Image<'_>) -> Result<(), Error> {
 /// Every header that is neither a loadable segment nor the table itself is as it
 /// was, and what it speaks of is there. The unwind table's may be absent with it or
 /// speak of a new one, which the result says.
-fn headers(old: &Image<'_>, new: &Image<'_>) -> Result<bool, Error> {
+fn headers(old: &Image<'_>, new: &Image<'_>, revived: bool) -> Result<bool, Error> {
     let others = |image: &Image<'_>| -> Vec<(u32, u32, u64, u64, u64)> {
         image
             .segments
@@ -271,7 +306,9 @@ fn headers(old: &Image<'_>, new: &Image<'_>) -> Result<bool, Error> {
         moved |= !there && after.iter().any(|other| other.0 == kind);
         if there && kind != PT_GNU_STACK.0 && size > 0 {
             // The bytes of every segment were compared before.
-            if new.at(address..address.saturating_add(size)).is_none() {
+            // The unwinder's table may be cold.
+            let absent = new.at(address..address.saturating_add(size)).is_none();
+            if absent && !(optional && revived) {
                 return Err(Error::Differs { what: "what a program header names", at: address });
             }
         }

@@ -104,7 +104,8 @@ fn exercise(data: &[u8], chance: &mut Chance) -> bool {
     if let Ok(functions) = Functions::read(&library) {
         keep.union(&functions.whole(&library, &keep, &[]).all());
     }
-    let Ok(Shrunk::Smaller(smaller)) = shrink(&library, &keep, &|_| false, &Limits { mappings: 8 })
+    let Ok(Shrunk::Smaller(smaller)) =
+        shrink(&library, &keep, &|_| false, None, &Limits { mappings: 8 })
     else {
         return false;
     };
@@ -113,7 +114,7 @@ fn exercise(data: &[u8], chance: &mut Chance) -> bool {
         return false;
     }
     assert_eq!(written.len() as u64, smaller.size());
-    check(data, &written, &PageSet::new(), &|_| false).is_ok()
+    check(data, &written, &PageSet::new(), &|_| false, None).is_ok()
 }
 
 #[test]

@@ -112,13 +112,14 @@ fn cut(place: &Path, unused: &[&str]) -> (Vec<u8>, Vec<u8>, PageSet) {
     }
     assert!(leave.len() as usize >= unused.len() + 10);
     keep.remove(&leave);
-    let Shrunk::Smaller(smaller) = shrink(&library, &keep, &|_| false, &Limits::default()).unwrap()
+    let Shrunk::Smaller(smaller) =
+        shrink(&library, &keep, &|_| false, None, &Limits::default()).unwrap()
     else {
         panic!("nothing was saved")
     };
     let mut written = Vec::new();
     smaller.write_to(&data, &mut written).unwrap();
-    check(&data, &written, &keep, &|_| false).unwrap();
+    check(&data, &written, &keep, &|_| false, None).unwrap();
     (data, written, keep)
 }
 
@@ -146,7 +147,7 @@ fn exceptions_pass_and_data_is_relocated() {
             let mut damaged = written.clone();
             damaged[at] ^= 0x10;
             assert!(
-                check(&data, &damaged, &keep, &|_| false).is_err(),
+                check(&data, &damaged, &keep, &|_| false, None).is_err(),
                 "byte {at} of {}",
                 written.len()
             );

@@ -78,6 +78,7 @@ pub(crate) fn packed(
     let words = words.into_iter().map(|word| (word.address, word.addend as u64)).collect();
     let packed = shrink::relative::pack(
         &Relative { words, copies: BTreeMap::new(), others, table: 0..0 },
+        &[],
         rela,
         code,
     );

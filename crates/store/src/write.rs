@@ -30,11 +30,27 @@ impl Level {
 
 /// A store that is being made.
 #[derive(Debug, Default)]
-pub struct Writer {
-    chunks: Vec<Vec<u8>>,
+pub struct Writer<'a> {
+    chunks: Vec<Chunk<'a>>,
 }
 
-impl Writer {
+/// A chunk's bytes: in one piece, or as pieces that are joined when its turn comes.
+#[derive(Debug)]
+enum Chunk<'a> {
+    Whole(Vec<u8>),
+    Pieces(Vec<&'a [u8]>),
+}
+
+impl Chunk<'_> {
+    fn joined(self) -> Vec<u8> {
+        match self {
+            Self::Whole(bytes) => bytes,
+            Self::Pieces(pieces) => pieces.concat(),
+        }
+    }
+}
+
+impl<'a> Writer<'a> {
     /// An empty store.
     pub fn new() -> Self {
         Self::default()
@@ -45,10 +61,25 @@ impl Writer {
     /// # Errors
     /// [`Error::Range`] for a chunk of more than [`MAX_CHUNK`] bytes.
     pub fn add(&mut self, bytes: Vec<u8>) -> Result<u32, Error> {
-        if bytes.len() > MAX_CHUNK as usize || self.chunks.len() >= u32::MAX as usize {
+        let size = bytes.len();
+        self.push(Chunk::Whole(bytes), size)
+    }
+
+    /// Adds a chunk of these pieces and gives its number. They are not copied before the
+    /// chunk is compressed.
+    ///
+    /// # Errors
+    /// Like [`Writer::add`].
+    pub fn add_pieces(&mut self, pieces: Vec<&'a [u8]>) -> Result<u32, Error> {
+        let size = pieces.iter().map(|piece| piece.len()).sum();
+        self.push(Chunk::Pieces(pieces), size)
+    }
+
+    fn push(&mut self, chunk: Chunk<'a>, size: usize) -> Result<u32, Error> {
+        if size > MAX_CHUNK as usize || self.chunks.len() >= u32::MAX as usize {
             return Err(Error::Range);
         }
-        self.chunks.push(bytes);
+        self.chunks.push(chunk);
         Ok(self.chunks.len() as u32 - 1)
     }
 
@@ -60,12 +91,17 @@ impl Writer {
         let chunks: Vec<(usize, Vec<u8>)> = self
             .chunks
             .into_par_iter()
-            .map(|chunk| {
-                let mut compressor = zstd::bulk::Compressor::new(level.zstd())?;
-                // The length stands in the table.
-                compressor.include_contentsize(false)?;
-                Ok((chunk.len(), compressor.compress(&chunk)?))
-            })
+            .map_init(
+                || zstd::bulk::Compressor::new(level.zstd()),
+                |compressor, chunk| {
+                    let compressor =
+                        compressor.as_mut().map_err(|error| std::io::Error::from(error.kind()))?;
+                    // The length stands in the table.
+                    compressor.include_contentsize(false)?;
+                    let chunk = chunk.joined();
+                    Ok((chunk.len(), compressor.compress(&chunk)?))
+                },
+            )
             .collect::<std::io::Result<_>>()?;
         let mut offset = (HEADER + chunks.len() * ENTRY) as u64;
         let mut table = Vec::with_capacity(chunks.len() * ENTRY);

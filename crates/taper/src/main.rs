@@ -2,6 +2,7 @@
 
 mod args;
 mod capability;
+mod cold;
 mod exit;
 mod inspect_command;
 mod interrupt;

@@ -1,5 +1,6 @@
 //! The write phase: a plan becomes files, which are then read again.
 
+use crate::cold::{self, Revived};
 use crate::modules::{self, bytecode_path};
 use crate::spoken::{Spoken, StandIns};
 use crate::view::{NOT_HERE, View};
@@ -7,7 +8,7 @@ use anyhow::{Context, Result};
 use elf::{Library, PageSet};
 use environment::Environment;
 use package::{Content, Entry, Level, Stage, Written, record};
-use plan::{Action, FilePlan, MappedFile, Plan, Reason};
+use plan::{Action, Cold, FilePlan, MappedFile, Plan, Reason};
 use rayon::prelude::*;
 use shrink::{Limits, Shrunk};
 use standin::Request;
@@ -41,6 +42,14 @@ pub struct Unit<'a> {
     pub check: Option<(PathBuf, PageSet)>,
 }
 
+/// What a file of the plan becomes.
+enum Made<'a> {
+    /// A file.
+    Unit(Unit<'a>),
+    /// A library whose cold pages go to the store.
+    Revived(Revived),
+}
+
 /// Writes what `plan` says into `stage` and reads every shrunk library again.
 pub fn write(
     environment: &Environment,
@@ -53,16 +62,30 @@ pub fn write(
     let mut units = modules.units;
     let stand_ins = stand_ins(environment, view, plan)?;
     let spoken = Spoken::of(environment, plan, &stand_ins)?;
-    units.extend(
-        plan.files
-            .par_iter()
-            .filter_map(|file| unit(environment, &stand_ins, &spoken, file).transpose())
-            .collect::<Result<Vec<_>>>()?,
-    );
+    let made = plan
+        .files
+        .par_iter()
+        .filter_map(|file| unit(environment, plan.cold, &stand_ins, &spoken, file).transpose())
+        .collect::<Result<Vec<_>>>()?;
+    let mut revived = Vec::new();
+    for made in made {
+        match made {
+            Made::Unit(unit) => units.push(unit),
+            Made::Revived(library) => revived.push(library),
+        }
+    }
+    let cold = cold::write(revived, level)?;
+    let there = |unit: &Unit<'_>| unit.entry.path == cold::RUNTIME;
+    let has_runtime = units.iter().any(there);
+    // The modules may have brought it.
+    units.extend(cold.units.into_iter().filter(|unit| !(has_runtime && there(unit))));
     units.sort_by(|a, b| a.entry.path.cmp(&b.entry.path));
     let mut checks = Vec::new();
-    let mut outcome =
-        Outcome { stored: modules.stored, stored_original: modules.original, ..Outcome::default() };
+    let mut outcome = Outcome {
+        stored: modules.stored + cold.stored,
+        stored_original: modules.original + cold.original,
+        ..Outcome::default()
+    };
     let mut entries = Vec::with_capacity(units.len());
     let mut reasons = Vec::with_capacity(units.len());
     for unit in units {
@@ -75,9 +98,9 @@ pub fn write(
     for (written, reason) in outcome.written.iter().zip(reasons) {
         *outcome.reasons.entry(reason.text().to_owned()).or_default() += written.size;
     }
-    checks
-        .par_iter()
-        .try_for_each(|(path, source, keep)| read_again(stage, path, source, keep, &spoken))?;
+    checks.par_iter().try_for_each(|(path, source, keep)| {
+        read_again(stage, plan.cold, path, source, keep, &spoken)
+    })?;
     records(environment, plan, stage, &mut outcome)?;
     Ok(outcome)
 }
@@ -85,6 +108,7 @@ pub fn write(
 /// Reads a written library with the second reader and shows it to the loader.
 fn read_again(
     stage: &Stage,
+    cold: Cold,
     path: &str,
     source: &Path,
     keep: &PageSet,
@@ -93,8 +117,14 @@ fn read_again(
     let written = stage.path().join(path);
     let bytes = MappedFile::open(&written)?;
     let private = |name: &str| spoken.is_private(name);
-    shrink::check(&MappedFile::open(source)?, &bytes, keep, &private)
+    let runtime = cold::runtime(path);
+    let revive = (cold == Cold::Keep).then(|| cold::revive(path, &runtime));
+    let original = MappedFile::open(source)?;
+    shrink::check(&original, &bytes, keep, &private, revive.as_ref())
         .with_context(|| format!("{path} was not written as planned; this is a fault in taper"))?;
+    if cold == Cold::Keep {
+        cold::read_again(stage, path, &original, &bytes)?;
+    }
     shrink::loads(&written).with_context(|| format!("the loader refuses {path}"))
 }
 
@@ -123,10 +153,11 @@ fn stand_ins(environment: &Environment, view: &View, plan: &Plan) -> Result<Stan
 
 fn unit<'a>(
     environment: &Environment,
+    cold: Cold,
     stand_ins: &StandIns,
     spoken: &Spoken,
     file: &FilePlan,
-) -> Result<Option<Unit<'a>>> {
+) -> Result<Option<Made<'a>>> {
     let found = &environment.files[file.index];
     let source = environment.source(found);
     let entry =
@@ -145,10 +176,18 @@ fn unit<'a>(
             let bytes = MappedFile::open(&source)?;
             let library = Library::parse(&bytes).with_context(|| file.path.clone())?;
             let private = |name: &str| spoken.is_private(name);
-            match shrink::shrink(&library, &keep, &private, &Limits::default())
+            let runtime = cold::runtime(&file.path);
+            let revive = (cold == Cold::Keep).then(|| cold::revive(&file.path, &runtime));
+            let limits = Limits::default();
+            match shrink::shrink(&library, &keep, &private, revive.as_ref(), &limits)
                 .with_context(|| format!("cannot shrink {}", file.path))?
             {
                 Shrunk::Whole => Some(whole(source)),
+                Shrunk::Smaller(smaller) if revive.is_some() => {
+                    let (path, reason) = (file.path.clone(), file.reason);
+                    let revived = Revived { path, reason, source, keep, bytes, smaller };
+                    return Ok(Some(Made::Revived(revived)));
+                }
                 Shrunk::Smaller(smaller) => {
                     let hot = smaller.size().min(file.size);
                     let check = Some((source, keep));
@@ -165,7 +204,8 @@ fn unit<'a>(
             let hot = keep.len() * elf::PAGE;
             Some(Unit { entry: entry(content), reason: file.reason, hot, check: None })
         }
-    })
+    }
+    .map(Made::Unit))
 }
 
 /// Writes each distribution's list of files anew, from what is in the package.

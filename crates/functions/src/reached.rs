@@ -1,0 +1,28 @@
+//! What code reaches without leaving its library.
+
+use crate::Functions;
+use crate::references::decode;
+use elf::{Library, PageSet};
+use std::collections::BTreeSet;
+
+/// The pages of all code that calls and jumps reach from the code at `entered`, with the
+/// data that it names. Calls through pointers and to other libraries are not followed.
+pub fn reached(library: &Library<'_>, functions: &Functions, entered: &[u64]) -> PageSet {
+    let mut known: BTreeSet<u64> = entered.iter().copied().collect();
+    let mut open: Vec<u64> = entered.to_vec();
+    while let Some(at) = open.pop() {
+        // What no entry covers is read up to the end of its page.
+        let code = match functions.at(at) {
+            Some(function) => function.code.clone(),
+            None => at..(at + 1).next_multiple_of(elf::PAGE),
+        };
+        decode(library, std::iter::once(code.clone()), |instruction| {
+            let target = instruction.near_branch_target();
+            if target != 0 && !code.contains(&target) && known.insert(target) {
+                open.push(target);
+            }
+        });
+    }
+    let entered: Vec<u64> = known.into_iter().collect();
+    functions.whole(library, &PageSet::new(), &entered).pages
+}

@@ -1,0 +1,152 @@
+//! The writer.
+
+use crate::read::{EXECUTE, HASH, HEADER, MAGIC, RUN, VERSION, hash};
+use std::ops::Range;
+
+/// Pages of a library, in one segment, that become part of a chunk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Piece {
+    /// The pages.
+    pub pages: Range<u64>,
+    /// Whether they are code.
+    pub execute: bool,
+}
+
+/// A note that does not know its store yet. Its length is settled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Draft {
+    chunks: Vec<Vec<Piece>>,
+    name: String,
+}
+
+impl Draft {
+    /// Divides `cold`, runs of pages that ascend, into chunks of at most `size` pages. A
+    /// chunk does not hold code beside data: their pages come back with one set of rights.
+    pub fn new(name: &str, cold: &[Piece], size: u64) -> Self {
+        let size = size.clamp(1, u64::from(u16::MAX));
+        let mut chunks: Vec<Vec<Piece>> = Vec::new();
+        let (mut room, mut execute) = (0, false);
+        for piece in cold {
+            let mut start = piece.pages.start;
+            while start < piece.pages.end {
+                if room == 0 || execute != piece.execute {
+                    chunks.push(Vec::new());
+                    (room, execute) = (size, piece.execute);
+                }
+                let end = piece.pages.end.min(start + room);
+                room -= end - start;
+                if let Some(chunk) = chunks.last_mut() {
+                    chunk.push(Piece { pages: start..end, execute });
+                }
+                start = end;
+            }
+        }
+        Self { chunks, name: name.into() }
+    }
+
+    /// The pages of each chunk, in their order in it.
+    pub fn chunks(&self) -> &[Vec<Piece>] {
+        &self.chunks
+    }
+
+    /// Bytes of the note.
+    pub fn size(&self) -> u64 {
+        let runs: usize = self.chunks.iter().map(Vec::len).sum();
+        (HEADER + runs * RUN + self.name.len()) as u64
+    }
+
+    /// The note, for a store with this `root` in which the library's chunks start at `first`.
+    pub fn finish(&self, first: u32, root: [u8; 32]) -> Vec<u8> {
+        let runs: usize = self.chunks.iter().map(Vec::len).sum();
+        let mut out = Vec::with_capacity(self.size() as usize);
+        out.extend(MAGIC);
+        for number in
+            [VERSION, runs as u32, self.chunks.len() as u32, first, self.name.len() as u32, 0]
+        {
+            out.extend(number.to_le_bytes());
+        }
+        out.extend(root);
+        out.resize(HEADER, 0);
+        for (number, chunk) in self.chunks.iter().enumerate() {
+            let mut place = 0u32;
+            for piece in chunk {
+                let count = (piece.pages.end - piece.pages.start) as u16;
+                out.extend((piece.pages.start as u32).to_le_bytes());
+                out.extend(count.to_le_bytes());
+                out.extend((if piece.execute { EXECUTE } else { 0 }).to_le_bytes());
+                out.extend((number as u32).to_le_bytes());
+                out.extend(place.to_le_bytes());
+                place += u32::from(count);
+            }
+        }
+        out.extend(self.name.as_bytes());
+        let own = hash(&out);
+        out[HASH].copy_from_slice(&own);
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Error, Note};
+    use proptest::prelude::*;
+
+    fn sample() -> Draft {
+        let piece = |pages, execute| Piece { pages, execute };
+        Draft::new(
+            "torch/lib/libc10.so",
+            &[piece(3..5, false), piece(7..20, false), piece(30..31, true), piece(40..48, true)],
+            8,
+        )
+    }
+
+    #[test]
+    fn a_page_is_found_with_all_of_its_chunk() {
+        let bytes = sample().finish(5, [7; 32]);
+        assert_eq!(bytes.len() as u64, sample().size());
+        let note = Note::open(&bytes).unwrap();
+        assert_eq!((note.first_chunk(), note.chunks(), note.root()), (5, 4, [7; 32]));
+        assert_eq!(note.name(), b"torch/lib/libc10.so");
+        let found = |page| note.find(page).map(|index| note.run(index).unwrap());
+        assert_eq!(found(2), None);
+        assert_eq!(found(5), None);
+        assert_eq!(found(20), None);
+        let run = found(8).unwrap();
+        assert_eq!((run.page, run.count, run.chunk, run.place), (7, 6, 0, 2));
+        let pages = |page| -> Vec<(u32, u16)> {
+            let index = note.find(page).unwrap();
+            note.together(index).map(|run| (run.page, run.count)).collect()
+        };
+        assert_eq!(pages(8), [(3, 2), (7, 6)]);
+        assert_eq!(pages(19), [(13, 7)]);
+        assert_eq!(pages(40), [(30, 1), (40, 7)]);
+        assert_eq!(pages(47), [(47, 1)]);
+        assert!(found(47).unwrap().execute);
+    }
+
+    #[test]
+    fn every_flipped_byte_and_every_cut_is_seen() {
+        let bytes = sample().finish(5, [7; 32]);
+        for at in 0..bytes.len() {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 0x10;
+            assert!(Note::open(&damaged).is_err(), "byte {at}");
+            assert!(Note::open(&bytes[..at]).is_err());
+        }
+        assert_eq!(Note::open(b"").err(), Some(Error::Foreign));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_the_reader_fail(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let mut note = sample().finish(0, [0; 32]);
+            note.truncate(HEADER.min(bytes.len()));
+            note.extend(bytes);
+            if let Ok(note) = Note::checked(&note) {
+                let found = note.find(9).map(|index| note.together(index).count());
+                prop_assert!(found != Some(0));
+            }
+        }
+    }
+}

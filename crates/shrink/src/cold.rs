@@ -1,0 +1,132 @@
+//! Pages that are not in the file and come back from the package's store.
+
+use crate::Error;
+use elf::{Library, PAGE, PageSet, ProgramHeader, flags};
+use note::{Draft, Note, Piece};
+use std::ops::Range;
+
+/// What a library needs to bring its pages back.
+#[derive(Debug, Clone, Copy)]
+pub struct Revive<'a> {
+    /// Its path in the package.
+    pub name: &'a str,
+    /// The runtime, as `DT_NEEDED` names it: a path that starts with `$ORIGIN`.
+    pub runtime: &'a str,
+    /// The most pages of a chunk.
+    pub chunk: u64,
+}
+
+/// The pages of a library that are not in its file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cold {
+    /// Which pages each chunk holds.
+    pub(crate) draft: Draft,
+    /// The piece of the file that is the note.
+    pub(crate) piece: usize,
+}
+
+impl Cold {
+    /// The bytes of `library` that each chunk holds, in their order.
+    pub fn chunks<'a>(&self, library: &Library<'a>) -> Vec<Vec<&'a [u8]>> {
+        let chunks = self.draft.chunks().iter();
+        chunks
+            .map(|pieces| pieces.iter().flat_map(|piece| bytes(library, piece)).collect())
+            .collect()
+    }
+
+    /// The pages of each chunk, in their order in it.
+    pub fn pieces(&self) -> &[Vec<Piece>] {
+        self.draft.chunks()
+    }
+
+    /// Bytes of the cold pages.
+    pub fn size(&self) -> u64 {
+        let pieces = self.draft.chunks().iter().flatten();
+        pieces.map(|piece| (piece.pages.end - piece.pages.start) * PAGE).sum()
+    }
+}
+
+/// The bytes of whole pages of one segment, with zeros where it begins or ends inside one.
+fn bytes<'a>(library: &Library<'a>, piece: &Piece) -> [&'a [u8]; 3] {
+    static ZEROS: [u8; PAGE as usize] = [0; PAGE as usize];
+    let (start, end) = (piece.pages.start * PAGE, piece.pages.end * PAGE);
+    let inside = |load: &&ProgramHeader| {
+        load.file_addresses().start < end && start < load.file_addresses().end
+    };
+    let held = library.loads().find(inside).map(ProgramHeader::file_addresses).unwrap_or(0..0);
+    let held = held.start.max(start)..held.end.min(end);
+    let middle = library.read(held.start, held.end - held.start).unwrap_or_default();
+    [&ZEROS[..(held.start - start) as usize], middle, &ZEROS[..(end - held.end) as usize]]
+}
+
+/// Pages on which two segments lie.
+pub(crate) fn shared(library: &Library<'_>) -> PageSet {
+    let (mut seen, mut shared) = (PageSet::new(), PageSet::new());
+    for load in library.loads() {
+        let range = load.addresses();
+        for page in range.start / PAGE..range.end.div_ceil(PAGE) {
+            if !seen.insert(page) {
+                shared.insert(page);
+            }
+        }
+    }
+    shared
+}
+
+/// Divides the read-only pages of `library` that are in none of `ranges`, what of each
+/// segment is in the file, and not in `gone`, tables that are made anew.
+pub(crate) fn draft(
+    library: &Library<'_>,
+    ranges: &[Vec<Range<u64>>],
+    gone: &PageSet,
+    revive: &Revive<'_>,
+) -> Draft {
+    let mut cold = Vec::new();
+    for (load, ranges) in library.loads().zip(ranges).filter(|(load, _)| !load.is_writable()) {
+        let mut pages = PageSet::new();
+        pages.insert_addresses(load.file_addresses());
+        pages.remove(gone);
+        let mut there = PageSet::new();
+        ranges.iter().for_each(|range| there.insert_addresses(range.clone()));
+        pages.remove(&there);
+        let execute = load.flags & flags::EXECUTE != 0;
+        cold.extend(pages.runs().into_iter().map(|pages| Piece { pages, execute }));
+    }
+    cold.sort_by_key(|piece| piece.pages.start);
+    Draft::new(revive.name, &cold, revive.chunk)
+}
+
+/// Where the note of a written library lies: its first segment past the original's begins
+/// with it. Empty where there is none.
+pub fn note_of(written: &Library<'_>) -> Range<u64> {
+    let place = |load: &ProgramHeader| {
+        let bytes = written.read_to_segment_end(load.address).ok()?;
+        let size = Note::size(bytes)?;
+        bytes.get(..size).and_then(|bytes| Note::open(bytes).ok())?;
+        Some(load.address..load.address + size as u64)
+    };
+    written.loads().find_map(place).unwrap_or(0..0)
+}
+
+/// Checks that each read-only page of `original` is in the file, on `pages`, or in the note
+/// of `written`, or holds nothing but tables that are made anew, which are `freed`.
+pub(crate) fn check(
+    original: &Library<'_>,
+    written: &Library<'_>,
+    pages: &PageSet,
+    freed: &PageSet,
+) -> Result<(), Error> {
+    let place = note_of(written);
+    let bytes = written.read(place.start, place.end - place.start)?;
+    let note = Note::open(bytes).map_err(|_| Error::Unreadable("it has no note".into()))?;
+    for page in original.read_only_pages().iter() {
+        let listed = note.find(page as u32).is_some();
+        if listed == (pages.contains(page) || freed.contains(page)) {
+            return Err(Error::Differs {
+                what: "a page, which is not in one place",
+                at: page * PAGE,
+            });
+        }
+    }
+    Ok(())
+}

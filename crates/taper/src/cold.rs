@@ -1,0 +1,137 @@
+//! The store of cold pages, and the libraries that are tied to it.
+
+use crate::write::Unit;
+use anyhow::{Context, Result, bail};
+use elf::{Library, PAGE, PageSet};
+use note::Note;
+use package::{Content, Entry, LIBRARY, Level, Stage};
+use plan::{MappedFile, Reason};
+use shrink::{Revive, Smaller};
+use std::path::PathBuf;
+use store::{Store, Workspace, Writer};
+
+/// Where the store lies in a package: beside the runtime, which looks for it there.
+const STORE: &str = "_taper/cold";
+
+/// The runtime's library.
+pub const RUNTIME: &str = "_taper/libtaper_runtime.so";
+
+/// Pages of a chunk. Larger ones compress better (twice as many: 6 % less) and take longer
+/// to come back; a fault brings a whole one.
+const CHUNK: u64 = 16;
+
+/// A library that was shrunk and is not tied to its store yet.
+pub struct Revived {
+    /// Its path in the package.
+    pub path: String,
+    /// Why it is there.
+    pub reason: Reason,
+    /// The original.
+    pub source: PathBuf,
+    /// The pages that stay.
+    pub keep: PageSet,
+    /// The original's bytes.
+    pub bytes: MappedFile,
+    /// What was made of it.
+    pub smaller: Smaller,
+}
+
+/// What the cold part of a package consists of.
+#[derive(Default)]
+pub struct Cold<'a> {
+    /// The libraries, the store and the runtime.
+    pub units: Vec<Unit<'a>>,
+    /// Bytes of the store.
+    pub stored: u64,
+    /// Bytes of the original in it.
+    pub original: u64,
+}
+
+/// The runtime as the library at `path` needs it.
+pub fn runtime(path: &str) -> String {
+    format!("$ORIGIN/{}{RUNTIME}", "../".repeat(path.matches('/').count()))
+}
+
+/// What the library at `path` is tied to; `runtime` is [`runtime`] of it.
+pub fn revive<'a>(path: &'a str, runtime: &'a str) -> Revive<'a> {
+    Revive { name: path, runtime, chunk: CHUNK }
+}
+
+/// Makes the store of what the libraries lack, and ties them to it.
+pub fn write<'a>(mut libraries: Vec<Revived>, level: Level) -> Result<Cold<'a>> {
+    let mut out = Cold::default();
+    if libraries.is_empty() {
+        return Ok(out);
+    }
+    libraries.sort_by(|a, b| a.path.cmp(&b.path));
+    let mut writer = Writer::new();
+    let mut firsts = Vec::with_capacity(libraries.len());
+    let mut next = 0;
+    for library in &libraries {
+        firsts.push(next);
+        let parsed = Library::parse(&library.bytes).with_context(|| library.path.clone())?;
+        let cold = library.smaller.cold().context("a library was not divided")?;
+        for chunk in cold.chunks(&parsed) {
+            writer.add_pieces(chunk).ok().context("a package has too many cold pages")?;
+            next += 1;
+        }
+        out.original += cold.size();
+    }
+    let (store, root) = writer.finish(level).context("cannot compress what is cold")?;
+    out.stored = store.len() as u64;
+    for (mut library, first) in libraries.into_iter().zip(firsts) {
+        library.smaller.seal(first, root);
+        let hot = library.smaller.size().min(library.bytes.len() as u64);
+        let check = Some((library.source, library.keep));
+        let write: package::Writer<'a> =
+            Box::new(move |sink| library.smaller.write_to(&library.bytes, sink));
+        let entry = Entry { path: library.path, executable: true, content: Content::Stream(write) };
+        out.units.push(Unit { entry, reason: library.reason, hot, check });
+    }
+    for (path, bytes) in [(STORE, store), (RUNTIME, LIBRARY.to_vec())] {
+        let entry = Entry { path: path.into(), executable: false, content: Content::Bytes(bytes) };
+        out.units.push(Unit { entry, reason: Reason::Cold, hot: 0, check: None });
+    }
+    Ok(out)
+}
+
+/// Compares what the store of `stage` holds for the library `written` at `path` with the
+/// bytes of the original.
+pub fn read_again(stage: &Stage, path: &str, original: &[u8], written: &[u8]) -> Result<()> {
+    let place = stage.path().join(STORE);
+    let fault = || format!("{path} does not come back from {STORE}; this is a fault in taper");
+    let bytes = MappedFile::open(&place)?;
+    let Ok(store) = Store::open(&bytes) else { bail!(fault()) };
+    let (first, second) = (Library::parse(original)?, Library::parse(written)?);
+    let range = shrink::note(&second);
+    let note = second.read(range.start, range.end - range.start)?;
+    let note = Note::open(note).ok().with_context(fault)?;
+    if note.root() != store.root() {
+        bail!(fault());
+    }
+    let mut memory = vec![0; Workspace::size().div_ceil(8)];
+    let mut workspace = Workspace::new(&mut memory).with_context(fault)?;
+    let (mut index, mut out) = (0, Vec::new());
+    while let Some(run) = note.run(index) {
+        let number = note.first_chunk() + run.chunk;
+        out.resize(store.entry(number).with_context(fault)?.length as usize, 0);
+        store.read(number, &mut out, &mut workspace).ok().with_context(fault)?;
+        for run in note.together(index) {
+            index += 1;
+            let start = u64::from(run.page) * PAGE;
+            let all = start..start + u64::from(run.count) * PAGE;
+            let load = first.loads().map(elf::ProgramHeader::file_addresses);
+            let held = load
+                .map(|load| load.start.max(all.start)..load.end.min(all.end))
+                .find(|held| held.start < held.end)
+                .with_context(fault)?;
+            let at = u64::from(run.place) * PAGE + (held.start - all.start);
+            let size = held.end - held.start;
+            let back = out.get(at as usize..(at + size) as usize);
+            if back != Some(first.read(held.start, size)?) {
+                bail!(fault());
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,248 @@
+//! The shrunk libraries that are loaded, and the store that holds their cold pages.
+
+use crate::say::Line;
+use crate::{bind, map, restore, signals, slots};
+use core::ffi::{CStr, c_char, c_int, c_void};
+use core::ptr;
+use core::slice;
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Ordering};
+use note::{Note, PAGE};
+use store::Store;
+
+/// The most libraries of one process.
+const LIBRARIES: usize = 4096;
+
+/// A loaded library. Nothing of it is changed while it is listed.
+struct Entry {
+    /// Addresses from the first cold page to the last; both 0 where nothing is listed.
+    start: AtomicUsize,
+    end: AtomicUsize,
+    base: AtomicUsize,
+    note: AtomicPtr<u8>,
+    length: AtomicUsize,
+    /// For each of its chunks, what has become of it: see [`restore`].
+    states: AtomicPtr<AtomicU32>,
+}
+
+static ENTRIES: [Entry; LIBRARIES] = [const {
+    Entry {
+        start: AtomicUsize::new(0),
+        end: AtomicUsize::new(0),
+        base: AtomicUsize::new(0),
+        note: AtomicPtr::new(ptr::null_mut()),
+        length: AtomicUsize::new(0),
+        states: AtomicPtr::new(ptr::null_mut()),
+    }
+}; LIBRARIES];
+
+/// How many entries were ever used.
+static COUNT: AtomicUsize = AtomicUsize::new(0);
+
+/// The store's bytes.
+static STORE: AtomicPtr<u8> = AtomicPtr::new(ptr::null_mut());
+static STORE_SIZE: AtomicUsize = AtomicUsize::new(0);
+
+/// Whether the process ends: libraries say farewell, but their code may still run.
+static ENDING: AtomicBool = AtomicBool::new(false);
+
+/// A library in which something is cold.
+#[derive(Clone, Copy)]
+pub struct Library {
+    /// Its load base.
+    pub base: usize,
+    /// Its note, which was checked when it was loaded.
+    pub note: Note<'static>,
+    /// The states of its chunks. The same library may be loaded twice, in namespaces of the
+    /// loader's.
+    pub states: &'static [AtomicU32],
+}
+
+/// The library whose cold pages lie around `address`.
+pub fn at(address: usize) -> Option<Library> {
+    let count = COUNT.load(Ordering::Acquire).min(LIBRARIES);
+    let found = ENTRIES[..count].iter().find(|entry| {
+        (entry.start.load(Ordering::Acquire)..entry.end.load(Ordering::Acquire)).contains(&address)
+    })?;
+    let (at, length) = (found.note.load(Ordering::Acquire), found.length.load(Ordering::Acquire));
+    // SAFETY: the library is loaded, and the note is part of it.
+    let note = Note::checked(unsafe { slice::from_raw_parts(at, length) }).ok()?;
+    let states = found.states.load(Ordering::Acquire);
+    // SAFETY: they were made for its number of chunks, and are never taken away.
+    let states = unsafe { slice::from_raw_parts(states, note.chunks() as usize) };
+    Some(Library { base: found.base.load(Ordering::Acquire), note, states })
+}
+
+/// The store.
+pub fn store() -> Option<Store<'static>> {
+    let (at, size) = (STORE.load(Ordering::Acquire), STORE_SIZE.load(Ordering::Acquire));
+    if at.is_null() {
+        return None;
+    }
+    // SAFETY: the file stays mapped.
+    Store::checked(unsafe { slice::from_raw_parts(at, size) }).ok()
+}
+
+/// Whether `address` lies in the store.
+pub fn in_store(address: usize) -> bool {
+    let at = STORE.load(Ordering::Acquire) as usize;
+    at != 0 && (at..at + STORE_SIZE.load(Ordering::Acquire)).contains(&address)
+}
+
+/// A shrunk library calls this before any of its own code runs, and after all of it has.
+///
+/// # Safety
+/// `note` has `length` bytes and stays until the second call; `base` is the library's load
+/// base.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn taper_library(note: *mut u8, length: u32, base: usize, loaded: u32) {
+    if loaded == 0 {
+        if !ENDING.load(Ordering::Relaxed) {
+            forget(note);
+        }
+        return;
+    }
+    // SAFETY: the caller's promise.
+    let bytes = unsafe { slice::from_raw_parts(note, length as usize) };
+    let Ok(read) = Note::open(bytes) else {
+        Line::new().text("the note of a library is damaged; copy the package again").end();
+    };
+    begin(&read);
+    let (Some(first), Some(last)) =
+        (read.run(0), read.len().checked_sub(1).and_then(|last| read.run(last)))
+    else {
+        return;
+    };
+    let start = base + first.page as usize * PAGE as usize;
+    let end = base + (last.page as usize + usize::from(last.count)) * PAGE as usize;
+    let count = COUNT.load(Ordering::Relaxed).min(LIBRARIES);
+    let free = ENTRIES[..count].iter().position(|entry| entry.end.load(Ordering::Relaxed) == 0);
+    let index = free.unwrap_or(count);
+    let Some(entry) = ENTRIES.get(index) else {
+        Line::new().text("more than 4096 libraries of the package are loaded").end();
+    };
+    let Some(states) = map::Memory::new(read.chunks() as usize * size_of::<AtomicU32>()) else {
+        Line::new().text("there is no memory to bring pages back in").end();
+    };
+    entry.states.store(states.keep().cast(), Ordering::Relaxed);
+    entry.note.store(note, Ordering::Relaxed);
+    entry.length.store(length as usize, Ordering::Relaxed);
+    entry.base.store(base, Ordering::Relaxed);
+    entry.start.store(start, Ordering::Release);
+    entry.end.store(end, Ordering::Release);
+    if free.is_none() {
+        COUNT.store(index + 1, Ordering::Release);
+    }
+    signals::take();
+}
+
+fn forget(note: *mut u8) {
+    for entry in &ENTRIES[..COUNT.load(Ordering::Relaxed).min(LIBRARIES)] {
+        if entry.note.load(Ordering::Relaxed) == note {
+            entry.end.store(0, Ordering::Release);
+            entry.start.store(0, Ordering::Release);
+            entry.note.store(ptr::null_mut(), Ordering::Release);
+        }
+    }
+}
+
+/// Opens the store and takes the signals, when the first library comes; checks that `note`
+/// speaks of this store. The loader's lock is held.
+fn begin(note: &Note<'_>) {
+    if STORE.load(Ordering::Relaxed).is_null() {
+        restore::listen();
+        slots::begin();
+        open();
+        bind::everywhere();
+        // SAFETY: the function stays: the runtime is never unloaded.
+        unsafe { __cxa_atexit(ending, ptr::null_mut(), ptr::null_mut()) };
+    }
+    let whole = |root: [u8; 32], count: u32| {
+        let last = note.first_chunk().checked_add(note.chunks());
+        note.root() == root && last.is_some_and(|last| last <= count)
+    };
+    match store() {
+        Some(store) if whole(store.root(), store.len()) => {}
+        _ => Line::new()
+            .bytes(note.name())
+            .text(" and the store _taper/cold are of two packages; copy the package again")
+            .end(),
+    }
+}
+
+extern "C" fn ending(_: *mut c_void) {
+    ENDING.store(true, Ordering::Relaxed);
+    restore::summary();
+}
+
+fn open() {
+    let mut path = [0u8; 4096];
+    let Some(path) = beside(&mut path) else {
+        Line::new().text("the loader does not say where the package is").end();
+    };
+    let says = |what: &str, number: i32| -> ! {
+        let line = Line::new().text("cannot read ").bytes(path.to_bytes()).text(": ").text(what);
+        let line = if number > 0 { line.number(number as u64) } else { line };
+        line.text("; copy the package again").end()
+    };
+    let bytes = match map::file(path) {
+        Ok(bytes) => bytes,
+        Err(libc::ENOENT) => says("it is not there", 0),
+        Err(libc::EACCES) => says("permission denied", 0),
+        Err(number) => says("system error ", number),
+    };
+    if Store::open(bytes).is_err() {
+        says("its bytes are not those that were written", 0);
+    }
+    STORE_SIZE.store(bytes.len(), Ordering::Release);
+    STORE.store(bytes.as_ptr().cast_mut(), Ordering::Release);
+}
+
+/// The path of the store, which lies beside the runtime.
+fn beside(buffer: &mut [u8; 4096]) -> Option<&CStr> {
+    const NAME: &[u8] = b"cold\0";
+    struct Search {
+        path: *mut [u8; 4096],
+        length: usize,
+    }
+    unsafe extern "C" fn each(
+        object: *mut libc::dl_phdr_info,
+        _: usize,
+        search: *mut c_void,
+    ) -> c_int {
+        // SAFETY: the loader gives a valid object, `beside` a valid search.
+        let (object, search) = unsafe { (&*object, &mut *search.cast::<Search>()) };
+        let own = each as *const () as usize;
+        // SAFETY: the loader's table of program headers.
+        let headers = unsafe { slice::from_raw_parts(object.dlpi_phdr, object.dlpi_phnum.into()) };
+        let inside = headers.iter().filter(|header| header.p_type == libc::PT_LOAD).any(|header| {
+            let start = object.dlpi_addr as usize + header.p_vaddr as usize;
+            (start..start + header.p_memsz as usize).contains(&own)
+        });
+        if !inside {
+            return 0;
+        }
+        // SAFETY: a name of the loader's is a C string.
+        let name = unsafe { CStr::from_ptr(object.dlpi_name.cast::<c_char>()) }.to_bytes();
+        let folder = name.iter().rposition(|byte| *byte == b'/').map_or(0, |at| at + 1);
+        // SAFETY: the buffer of `beside`.
+        let path = unsafe { &mut *search.path };
+        if let Some(place) = path.get_mut(..folder + NAME.len()) {
+            place[..folder].copy_from_slice(&name[..folder]);
+            place[folder..].copy_from_slice(NAME);
+            search.length = place.len();
+        }
+        1
+    }
+    let mut search = Search { path: buffer, length: 0 };
+    // SAFETY: the callback and its argument are as the loader wants them.
+    unsafe { libc::dl_iterate_phdr(Some(each), (&raw mut search).cast()) };
+    CStr::from_bytes_with_nul(buffer.get(..search.length)?).ok()
+}
+
+unsafe extern "C" {
+    fn __cxa_atexit(
+        function: extern "C" fn(*mut c_void),
+        argument: *mut c_void,
+        library: *mut c_void,
+    ) -> c_int;
+}

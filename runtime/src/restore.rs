@@ -1,0 +1,234 @@
+//! Brings cold pages back.
+//!
+//! A chunk is decompressed into fresh memory that nobody else sees, its rights are set, and
+//! its pages are moved to their place in one step each: another thread finds the hole or
+//! the whole page. No page is ever writable and executable.
+
+use crate::library::{self, Library};
+use crate::say::Line;
+use crate::slots::{self, Working};
+use core::ffi::{CStr, c_int};
+use core::ptr;
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use note::{PAGE, Run};
+use store::{Store, Workspace};
+
+/// States of a chunk: 0 where it is not here; this where it is; or the process whose thread
+/// brings it.
+const DONE: u32 = u32::MAX;
+
+/// How often a thread lets others run before it does what another one has begun: that one
+/// may have been stopped, and doing it twice does no harm.
+const PATIENCE: u32 = 1_000;
+
+/// Whether to say what is brought back.
+static TALKS: AtomicBool = AtomicBool::new(false);
+
+static CHUNKS: AtomicU64 = AtomicU64::new(0);
+static PAGES: AtomicU64 = AtomicU64::new(0);
+static NANOSECONDS: AtomicU64 = AtomicU64::new(0);
+
+/// What a fault was about.
+#[derive(Clone, Copy)]
+pub struct Fault {
+    /// The address.
+    pub address: usize,
+    /// Whether an instruction was to be fetched there.
+    pub fetch: bool,
+}
+
+/// Reads the environment's variables, while it is safe to.
+pub fn listen() {
+    // SAFETY: a C string; the loader's lock is held, and no other thread has a reason to
+    // change the environment while a library is loaded.
+    let value = unsafe { libc::getenv(c"TAPER_LOG".as_ptr()) };
+    // SAFETY: the environment holds C strings.
+    let on = !value.is_null() && unsafe { CStr::from_ptr(value) } == c"1";
+    TALKS.store(on, Ordering::Relaxed);
+}
+
+/// What was brought back in all, when the process ends.
+pub fn summary() {
+    if TALKS.load(Ordering::Relaxed) {
+        Line::new()
+            .text("brought back ")
+            .number(PAGES.load(Ordering::Relaxed) * PAGE / 1000)
+            .text(" kB in ")
+            .number(CHUNKS.load(Ordering::Relaxed))
+            .text(" chunks and ")
+            .number(NANOSECONDS.load(Ordering::Relaxed) / 1_000_000)
+            .text(" ms")
+            .say();
+    }
+}
+
+/// Brings the page of `fault` back, with the rest of its chunk. False if the fault is not
+/// about a cold page.
+pub fn restore(fault: Fault) -> bool {
+    let Some(library) = library::at(fault.address) else { return false };
+    let Ok(page) = u32::try_from((fault.address - library.base) as u64 / PAGE) else {
+        return false;
+    };
+    let Some(index) = library.note.find(page) else { return false };
+    let Some(run) = library.note.run(index) else { return false };
+    if fault.fetch && !run.execute {
+        return false;
+    }
+    let Some(store) = library::store() else { return false };
+    let number = library.note.first_chunk() + run.chunk;
+    let Some(state) = library.states.get(run.chunk as usize) else { return false };
+    let own = slots::process();
+    if !claim(state, own) {
+        return true;
+    }
+    let start = if TALKS.load(Ordering::Relaxed) { now() } else { 0 };
+    let mut slot = slots::take(own);
+    let slot = &mut slot;
+    let mut work = Work { library: &library, store: &store, number, index, slot, pages: 0 };
+    on_stack(&mut work);
+    state.store(DONE, Ordering::Release);
+    if TALKS.load(Ordering::Relaxed) {
+        let spent = now().saturating_sub(start);
+        CHUNKS.fetch_add(1, Ordering::Relaxed);
+        PAGES.fetch_add(work.pages, Ordering::Relaxed);
+        NANOSECONDS.fetch_add(spent, Ordering::Relaxed);
+        Line::new()
+            .text("brought back ")
+            .number(work.pages)
+            .text(" pages of ")
+            .bytes(library.note.name())
+            .text(" for ")
+            .address((fault.address - library.base) as u64)
+            .text(" in ")
+            .number(spent / 1000)
+            .text(" us")
+            .say();
+    }
+    true
+}
+
+/// Whether this thread is to bring the chunk back; otherwise it is there now.
+fn claim(state: &AtomicU32, own: u32) -> bool {
+    for _ in 0..PATIENCE {
+        let seen = state.load(Ordering::Acquire);
+        if seen == DONE {
+            return false;
+        }
+        // Where another process's thread began, this one was forked from it meanwhile.
+        if seen != own
+            && state.compare_exchange(seen, own, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+        {
+            return true;
+        }
+        // SAFETY: it only gives the processor away.
+        unsafe { libc::sched_yield() };
+    }
+    true
+}
+
+fn now() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the time can be written; it needs no lock.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
+struct Work<'a> {
+    library: &'a Library,
+    store: &'a Store<'static>,
+    number: u32,
+    index: usize,
+    slot: &'a mut Working,
+    /// How many pages came back.
+    pages: u64,
+}
+
+/// Runs [`bring`] on the slot's stack.
+fn on_stack(work: &mut Work<'_>) {
+    let top = work.slot.stack();
+    let work: *mut Work<'_> = work;
+    // SAFETY: the stack is the slot's own and aligned to a page. `r12` keeps the old stack
+    // pointer: the function keeps that register, as every function must.
+    unsafe {
+        core::arch::asm!(
+            "xchg rsp, r12",
+            "call {bring}",
+            "mov rsp, r12",
+            bring = sym bring,
+            in("rdi") work,
+            inout("r12") top => _,
+            clobber_abi("C"),
+        );
+    }
+}
+
+extern "C" fn bring(work: *mut Work<'_>) {
+    // SAFETY: `on_stack` gives a valid one.
+    let work = unsafe { &mut *work };
+    let fail = |what: &str| -> ! {
+        Line::new()
+            .text("cannot bring back a part of ")
+            .bytes(work.library.note.name())
+            .text(": ")
+            .text(what)
+            .end()
+    };
+    let Some(entry) = work.store.entry(work.number) else { fail("the store lacks it") };
+    let size = (entry.length as usize).next_multiple_of(PAGE as usize);
+    let runs = || work.library.note.together(work.index);
+    let pages: u64 = runs().map(|run| u64::from(run.count)).sum();
+    if pages * PAGE != u64::from(entry.length) || size == 0 {
+        fail("the store holds another part in its place");
+    }
+    let access = libc::PROT_READ | libc::PROT_WRITE;
+    let kind = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_POPULATE;
+    // SAFETY: a fresh anonymous mapping.
+    let fresh = unsafe { libc::mmap(ptr::null_mut(), size, access, kind, -1, 0) };
+    if fresh == libc::MAP_FAILED {
+        fail("there is no memory for it");
+    }
+    // SAFETY: the mapping is this long and nobody else knows it.
+    let out = unsafe { core::slice::from_raw_parts_mut(fresh.cast::<u8>(), size) };
+    let read = match Workspace::new(work.slot.workspace()) {
+        Some(mut workspace) => work.store.read(work.number, out, &mut workspace),
+        None => fail("there is no memory for it"),
+    };
+    if read.is_err() {
+        fail("the bytes in _taper/cold are not those that were written; copy the package again");
+    }
+    let execute = runs().next().is_some_and(|run| run.execute);
+    let rights = libc::PROT_READ | if execute { libc::PROT_EXEC } else { 0 };
+    // SAFETY: the whole of the fresh mapping.
+    if unsafe { libc::mprotect(fresh, size, rights) } != 0 {
+        fail("the system does not let memory become executable");
+    }
+    for run in runs() {
+        if let Err(number) = put(work.library.base, &run, fresh.cast()) {
+            let what = if number == libc::ENOMEM {
+                "the process has too many mappings (vm.max_map_count) or too little memory"
+            } else {
+                "the system does not move it to its place"
+            };
+            fail(what);
+        }
+    }
+    work.pages = pages;
+}
+
+/// Moves the pages of `run` from the chunk at `chunk` to their place.
+fn put(base: usize, run: &Run, chunk: *mut u8) -> Result<(), c_int> {
+    let size = usize::from(run.count) * PAGE as usize;
+    let place = base + run.page as usize * PAGE as usize;
+    // SAFETY: the run lies inside the chunk, as was checked, and its place inside the
+    // library's own range of addresses, where nothing but the hole is.
+    let done = unsafe {
+        let from = chunk.add(run.place as usize * PAGE as usize);
+        let how = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED;
+        libc::mremap(from.cast(), size, size, how, place as *mut u8)
+    };
+    if done != libc::MAP_FAILED {
+        return Ok(());
+    }
+    // SAFETY: the thread's own place.
+    Err(unsafe { *libc::__errno_location() })
+}
