@@ -1,7 +1,7 @@
 //! The reader. It does not allocate.
 
 /// Bytes of the header.
-pub const HEADER: usize = 104;
+pub const HEADER: usize = 120;
 
 pub(crate) const MAGIC: [u8; 8] = *b"taper\0nt";
 
@@ -12,7 +12,7 @@ pub(crate) const VERSION: u32 = 1;
 pub(crate) const RUN: usize = 16;
 
 /// Where the hash lies.
-pub(crate) const HASH: core::ops::Range<usize> = 72..104;
+pub(crate) const HASH: core::ops::Range<usize> = 80..112;
 
 /// The right to be executed, in a run's rights.
 pub(crate) const EXECUTE: u16 = 1;
@@ -116,6 +116,16 @@ impl<'a> Note<'a> {
     /// How many chunks the library has.
     pub fn chunks(&self) -> u32 {
         u32_at(self.bytes, 16)
+    }
+
+    /// The number in the store of the chunk that names absent functions.
+    pub fn names(&self) -> Option<u32> {
+        u32_at(self.bytes, 64).checked_sub(1)?.checked_add(self.first_chunk())
+    }
+
+    /// The number of the library's pages, from its load base on.
+    pub fn pages(&self) -> u32 {
+        u32_at(self.bytes, 28)
     }
 
     /// The library's path in the package.

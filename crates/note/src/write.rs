@@ -17,12 +17,15 @@ pub struct Piece {
 pub struct Draft {
     chunks: Vec<Vec<Piece>>,
     name: String,
+    pages: u64,
+    names: bool,
 }
 
 impl Draft {
-    /// Divides `cold`, runs of pages that ascend, into chunks of at most `size` pages. A
-    /// chunk does not hold code beside data: their pages come back with one set of rights.
-    pub fn new(name: &str, cold: &[Piece], size: u64) -> Self {
+    /// Divides `cold`, runs of pages that ascend, of the library `name` of so many `pages`
+    /// into chunks of at most `size` pages. A chunk does not hold code beside data: their
+    /// pages come back with one set of rights. With `names`, a chunk of names follows.
+    pub fn new(name: &str, pages: u64, cold: &[Piece], size: u64, names: bool) -> Self {
         let size = size.clamp(1, u64::from(u16::MAX));
         let mut chunks: Vec<Vec<Piece>> = Vec::new();
         let (mut room, mut execute) = (0, false);
@@ -41,7 +44,12 @@ impl Draft {
                 start = end;
             }
         }
-        Self { chunks, name: name.into() }
+        Self { chunks, name: name.into(), pages, names }
+    }
+
+    /// Whether a chunk of names follows the others.
+    pub fn has_names(&self) -> bool {
+        self.names
     }
 
     /// The pages of each chunk, in their order in it.
@@ -58,14 +66,16 @@ impl Draft {
     /// The note, for a store with this `root` in which the library's chunks start at `first`.
     pub fn finish(&self, first: u32, root: [u8; 32]) -> Vec<u8> {
         let runs: usize = self.chunks.iter().map(Vec::len).sum();
+        let chunks = self.chunks.len() as u32;
         let mut out = Vec::with_capacity(self.size() as usize);
         out.extend(MAGIC);
         for number in
-            [VERSION, runs as u32, self.chunks.len() as u32, first, self.name.len() as u32, 0]
+            [VERSION, runs as u32, chunks, first, self.name.len() as u32, self.pages as u32]
         {
             out.extend(number.to_le_bytes());
         }
         out.extend(root);
+        out.extend((if self.names { chunks + 1 } else { 0 }).to_le_bytes());
         out.resize(HEADER, 0);
         for (number, chunk) in self.chunks.iter().enumerate() {
             let mut place = 0u32;
@@ -96,8 +106,10 @@ mod tests {
         let piece = |pages, execute| Piece { pages, execute };
         Draft::new(
             "torch/lib/libc10.so",
+            50,
             &[piece(3..5, false), piece(7..20, false), piece(30..31, true), piece(40..48, true)],
             8,
+            true,
         )
     }
 
@@ -108,6 +120,7 @@ mod tests {
         let note = Note::open(&bytes).unwrap();
         assert_eq!((note.first_chunk(), note.chunks(), note.root()), (5, 4, [7; 32]));
         assert_eq!(note.name(), b"torch/lib/libc10.so");
+        assert_eq!((note.pages(), note.names()), (50, Some(9)));
         let found = |page| note.find(page).map(|index| note.run(index).unwrap());
         assert_eq!(found(2), None);
         assert_eq!(found(5), None);
