@@ -3,7 +3,7 @@
 //!
 //! [`library`] knows the shrunk libraries that are loaded, [`signals`] sees a fault on a
 //! page that is not there and hands on every other, [`restore`] puts the page in its
-//! place. [`modules`] is what the package's Python side calls. In the fault path, the C
+//! place, [`refuse`] answers calls of what is not in the package. [`modules`] is what the package's Python side calls. In the fault path, the C
 //! library is asked for system calls and memory moves only.
 
 #![no_std]
@@ -12,10 +12,12 @@ mod bind;
 mod library;
 mod map;
 mod modules;
+mod refuse;
 mod restore;
 mod say;
 mod signals;
 mod slots;
+mod symbols;
 
 /// Nothing here panics by design; if something does, the process ends as it would
 /// on any other broken promise.

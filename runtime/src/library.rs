@@ -22,6 +22,9 @@ struct Entry {
     length: AtomicUsize,
     /// For each of its chunks, what has become of it: see [`restore`].
     states: AtomicPtr<AtomicU32>,
+    /// The names of absent functions, once they were needed.
+    names: AtomicPtr<u8>,
+    pages: AtomicUsize,
 }
 
 static ENTRIES: [Entry; LIBRARIES] = [const {
@@ -32,6 +35,8 @@ static ENTRIES: [Entry; LIBRARIES] = [const {
         note: AtomicPtr::new(ptr::null_mut()),
         length: AtomicUsize::new(0),
         states: AtomicPtr::new(ptr::null_mut()),
+        names: AtomicPtr::new(ptr::null_mut()),
+        pages: AtomicUsize::new(0),
     }
 }; LIBRARIES];
 
@@ -55,21 +60,37 @@ pub struct Library {
     /// The states of its chunks. The same library may be loaded twice, in namespaces of the
     /// loader's.
     pub states: &'static [AtomicU32],
+    /// The names of absent functions in memory, once they were needed.
+    pub names: &'static AtomicPtr<u8>,
 }
 
 /// The library whose cold pages lie around `address`.
 pub fn at(address: usize) -> Option<Library> {
-    let count = COUNT.load(Ordering::Acquire).min(LIBRARIES);
-    let found = ENTRIES[..count].iter().find(|entry| {
+    listed(|entry| {
         (entry.start.load(Ordering::Acquire)..entry.end.load(Ordering::Acquire)).contains(&address)
-    })?;
+    })
+}
+
+/// The library in whose range of addresses `address` lies.
+pub fn around(address: usize) -> Option<Library> {
+    listed(|entry| {
+        let base = entry.base.load(Ordering::Acquire);
+        let size = entry.pages.load(Ordering::Acquire) * PAGE as usize;
+        entry.end.load(Ordering::Acquire) != 0 && (base..base + size).contains(&address)
+    })
+}
+
+fn listed(is: impl Fn(&Entry) -> bool) -> Option<Library> {
+    let count = COUNT.load(Ordering::Acquire).min(LIBRARIES);
+    let found = ENTRIES[..count].iter().find(|entry| is(entry))?;
     let (at, length) = (found.note.load(Ordering::Acquire), found.length.load(Ordering::Acquire));
     // SAFETY: the library is loaded, and the note is part of it.
     let note = Note::checked(unsafe { slice::from_raw_parts(at, length) }).ok()?;
     let states = found.states.load(Ordering::Acquire);
     // SAFETY: they were made for its number of chunks, and are never taken away.
     let states = unsafe { slice::from_raw_parts(states, note.chunks() as usize) };
-    Some(Library { base: found.base.load(Ordering::Acquire), note, states })
+    let base = found.base.load(Ordering::Acquire);
+    Some(Library { base, note, states, names: &found.names })
 }
 
 /// The store.
@@ -107,13 +128,14 @@ pub unsafe extern "C" fn taper_library(note: *mut u8, length: u32, base: usize, 
         Line::new().text("the note of a library is damaged; copy the package again").end();
     };
     begin(&read);
-    let (Some(first), Some(last)) =
-        (read.run(0), read.len().checked_sub(1).and_then(|last| read.run(last)))
-    else {
-        return;
+    // Where nothing is cold, there may be names.
+    let last = read.len().checked_sub(1).and_then(|last| read.run(last));
+    let (first, last) = match (read.run(0), last) {
+        (Some(first), Some(last)) => (first.page, last.page as usize + usize::from(last.count)),
+        _ => (0, 1),
     };
-    let start = base + first.page as usize * PAGE as usize;
-    let end = base + (last.page as usize + usize::from(last.count)) * PAGE as usize;
+    let start = base + first as usize * PAGE as usize;
+    let end = base + last * PAGE as usize;
     let count = COUNT.load(Ordering::Relaxed).min(LIBRARIES);
     let free = ENTRIES[..count].iter().position(|entry| entry.end.load(Ordering::Relaxed) == 0);
     let index = free.unwrap_or(count);
@@ -126,6 +148,8 @@ pub unsafe extern "C" fn taper_library(note: *mut u8, length: u32, base: usize, 
     entry.states.store(states.keep().cast(), Ordering::Relaxed);
     entry.note.store(note, Ordering::Relaxed);
     entry.length.store(length as usize, Ordering::Relaxed);
+    entry.names.store(ptr::null_mut(), Ordering::Relaxed);
+    entry.pages.store(read.pages() as usize, Ordering::Relaxed);
     entry.base.store(base, Ordering::Relaxed);
     entry.start.store(start, Ordering::Release);
     entry.end.store(end, Ordering::Release);

@@ -47,6 +47,11 @@ pub fn listen() {
     TALKS.store(on, Ordering::Relaxed);
 }
 
+/// Whether to say what is done.
+pub fn talks() -> bool {
+    TALKS.load(Ordering::Relaxed)
+}
+
 /// What was brought back in all, when the process ends.
 pub fn summary() {
     if TALKS.load(Ordering::Relaxed) {

@@ -5,7 +5,7 @@
 //! that is not about a cold page.
 
 use crate::say::Line;
-use crate::{library, restore};
+use crate::{library, refuse, restore};
 use core::cell::UnsafeCell;
 use core::ffi::{c_int, c_void};
 use core::mem::zeroed;
@@ -100,7 +100,7 @@ unsafe extern "C" fn handle(number: c_int, info: *mut siginfo_t, context: *mut c
     // SAFETY: the thread's own place.
     let errno = unsafe { *libc::__errno_location() };
     // SAFETY: the kernel gives both.
-    let (about, machine) = unsafe { (&*info, &*context.cast::<ucontext_t>()) };
+    let (about, machine) = unsafe { (&*info, &mut *context.cast::<ucontext_t>()) };
     // The kernel's own faults have codes above 0; 1 and 2 are about a page.
     let page = matches!(about.si_code, 1 | 2);
     // SAFETY: the field is there for these signals.
@@ -112,7 +112,9 @@ unsafe extern "C" fn handle(number: c_int, info: *mut siginfo_t, context: *mut c
     }
     let code = machine.uc_mcontext.gregs[libc::REG_ERR as usize];
     let fault = restore::Fault { address, fetch: code & FETCH != 0 };
-    let done = number == SIGSEGV && page && code & WRITE == 0 && restore::restore(fault);
+    let read = number == SIGSEGV && code & WRITE == 0;
+    let done = (read && page && restore::restore(fault))
+        || (read && about.si_code > 0 && refuse::refuse(address, about.si_code, machine));
     if !done {
         // SAFETY: the kernel's own arguments.
         unsafe { hand_on(number, info, context) };

@@ -6,6 +6,7 @@
 //! such a part. Hand-written assembly may have no entry: callers keep what no
 //! entry covers by the page.
 
+use crate::references::branches;
 use crate::{area, bytes::word_at};
 use elf::{Error, Library, PAGE, PageSet, segment};
 use gimli::{BaseAddresses, CieOrFde, EhFrame, LittleEndian, UnwindSection};
@@ -162,20 +163,24 @@ impl Functions {
     /// pages was, a neighbour of that page ran. Code that the symbol table does not
     /// show to be entered at its start alone (the parts that compilers split off;
     /// everything, in a stripped library) counts with any of its pages.
+    ///
+    /// Where those functions jump into the middle of others, as compilers make them do with
+    /// parts that are seldom run, these count too.
     pub fn whole(&self, library: &Library<'_>, touched: &PageSet, entered: &[u64]) -> Whole {
         let mut pages = touched.clone();
         let mut tables = PageSet::new();
         let mut hot = vec![false; self.all.len()];
         let mut work: Vec<usize> = entered.iter().filter_map(|at| self.index_at(*at)).collect();
         let starts = entry_points(library);
-        work.extend((0..self.all.len()).filter(|index| {
+        let ran = |index: &usize| {
             let code = &self.all[*index].code;
             if starts.binary_search(&code.start).is_ok() {
                 touched.contains(code.start / PAGE)
             } else {
                 touched.touches(code.clone())
             }
-        }));
+        };
+        work.extend((0..self.all.len()).filter(ran));
         for address in entered {
             pages.insert_addresses(*address..address + 1);
         }
@@ -187,17 +192,28 @@ impl Functions {
             pages.insert_addresses(function.code.clone());
             tables.insert_addresses(function.entry.clone());
             tables.insert_addresses(function.common.clone());
+            let code = &function.code;
+            for target in branches(library, code) {
+                let Some(other) = self.index_at(target) else {
+                    // Code without an entry: a table of jumps to other libraries.
+                    pages.insert_addresses(target..target + 1);
+                    continue;
+                };
+                // What is jumped into runs as a part of this one.
+                if self.all[other].code.start != target {
+                    work.push(other);
+                }
+            }
             let Some(start) = function.exceptions else { continue };
             let end = self.area_end(start);
             tables.insert_addresses(start..end);
             let bytes = library.read_to_segment_end(start).unwrap_or_default();
             let bytes = &bytes[..bytes.len().min((end - start) as usize)];
             let sites = area::read(bytes, start).map(|area| area.sites).unwrap_or_default();
-            work.extend(
-                sites.into_iter().filter(|[_, _, pad, _]| *pad != 0).filter_map(
-                    |[_, _, pad, _]| self.index_at(function.code.start.wrapping_add(pad)),
-                ),
-            );
+            let pads = sites.into_iter().filter(|[_, _, pad, _]| *pad != 0);
+            let pads =
+                pads.filter_map(|[_, _, pad, _]| self.index_at(code.start.wrapping_add(pad)));
+            work.extend(pads);
         }
         if !tables.is_empty() {
             tables.insert_addresses(self.index.clone());
@@ -228,7 +244,7 @@ impl Whole {
 
 /// The addresses of functions in the symbol table, ascending, without the parts that
 /// GCC and LLVM split off and jump into at any place.
-pub(crate) fn entry_points(library: &Library<'_>) -> Vec<u64> {
+pub fn entry_points(library: &Library<'_>) -> Vec<u64> {
     const FUNCTION: u8 = 2;
     let split = memchr::memmem::Finder::new(b".cold");
     let mut starts: Vec<u64> = library

@@ -15,7 +15,7 @@ mod references;
 mod tables;
 
 pub use addressed::addressed;
-pub use functions::{Function, Functions, Whole};
+pub use functions::{Function, Functions, Whole, entry_points as starts};
 pub use reached::reached;
 pub use references::{called_through, named};
 pub use tables::{Tables, check, tables};

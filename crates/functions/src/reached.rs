@@ -1,7 +1,7 @@
 //! What code reaches without leaving its library.
 
 use crate::Functions;
-use crate::references::decode;
+use crate::references::branches;
 use elf::{Library, PageSet};
 use std::collections::BTreeSet;
 
@@ -16,12 +16,7 @@ pub fn reached(library: &Library<'_>, functions: &Functions, entered: &[u64]) ->
             Some(function) => function.code.clone(),
             None => at..(at + 1).next_multiple_of(elf::PAGE),
         };
-        decode(library, std::iter::once(code.clone()), |instruction| {
-            let target = instruction.near_branch_target();
-            if target != 0 && !code.contains(&target) && known.insert(target) {
-                open.push(target);
-            }
-        });
+        open.extend(branches(library, &code).into_iter().filter(|target| known.insert(*target)));
     }
     let entered: Vec<u64> = known.into_iter().collect();
     functions.whole(library, &PageSet::new(), &entered).pages

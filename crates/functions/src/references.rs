@@ -62,6 +62,18 @@ pub fn named(library: &Library<'_>, codes: impl Iterator<Item = Range<u64>>) -> 
     named
 }
 
+/// Where the code at `code` calls and jumps to outside itself.
+pub(crate) fn branches(library: &Library<'_>, code: &Range<u64>) -> BTreeSet<u64> {
+    let mut targets = BTreeSet::new();
+    decode(library, std::iter::once(code.clone()), |instruction| {
+        let target = instruction.near_branch_target();
+        if target != 0 && !code.contains(&target) {
+            targets.insert(target);
+        }
+    });
+    targets
+}
+
 /// The words at `slots` through which the code at `codes` calls functions, itself or by
 /// an entry of the procedure linkage table (psABI 5.2): such an entry counts only where
 /// code that is not itself one calls it.

@@ -15,7 +15,7 @@ mod reason;
 pub use choice::Choice;
 pub use edit::{editable, edited};
 pub use gpu::{GpuLibrary, GpuSide};
-pub use libraries::{LibraryPages, library_pages, reviving_pages};
+pub use libraries::{LibraryPages, library_pages};
 pub use mapped::MappedFile;
 pub use planner::{Action, Cold, FilePlan, Options, Plan, plan};
 pub use reason::Reason;

@@ -1,8 +1,6 @@
 //! The plan and how it is made.
 
-use crate::{
-    Choice, Error, GpuSide, LibraryPages, MappedFile, Reason, library_pages, reviving_pages,
-};
+use crate::{Choice, Error, GpuSide, LibraryPages, MappedFile, Reason, library_pages};
 use elf::{Library, PageSet};
 use environment::{Environment, File, Kind};
 use profile::Profile;
@@ -227,20 +225,9 @@ impl Seen<'_> {
             let source = self.profile.opened.contains(path);
             return Ok((Action::Module { source, stored: None }, Reason::Opened));
         }
-        if options.cold == Cold::Keep && file.kind == Kind::SharedLibrary {
-            return self.reviving(file, problem);
-        }
-        if let Some(used) = self.profile.libraries.get(path) {
-            let bytes = MappedFile::open(&self.environment.source(file))?;
-            let pages = Library::parse(&bytes)
-                .and_then(|library| library_pages(&library, &used.pages, used.threaded));
-            return Ok(match pages {
-                Ok(pages) => (Action::Shrink(pages), Reason::Loaded),
-                Err(error) => {
-                    *problem = Some(error.to_string());
-                    (Action::Copy, Reason::NotUnderstood)
-                }
-            });
+        let loaded = self.profile.libraries.contains_key(path);
+        if loaded || (options.cold == Cold::Keep && file.kind == Kind::SharedLibrary) {
+            return self.library(file, options.cold, problem);
         }
         if self.profile.opened.contains(path) {
             if file.kind == Kind::SharedLibrary {
@@ -258,16 +245,19 @@ impl Seen<'_> {
         Ok((Action::Leave, Reason::Unused))
     }
 
-    /// A library whose cold pages come back, whether or not a workload loaded it.
-    fn reviving(
+    /// A library that a workload loaded or, where nothing is lost, may load.
+    fn library(
         &self,
         file: &File,
+        cold: Cold,
         problem: &mut Option<String>,
     ) -> Result<(Action, Reason), Error> {
         let bytes = MappedFile::open(&self.environment.source(file))?;
         let used = self.profile.libraries.get(&file.path);
         let touched = used.map(|used| used.pages.clone()).unwrap_or_default();
-        let pages = Library::parse(&bytes).and_then(|library| reviving_pages(&library, &touched));
+        let threaded = used.is_some_and(|used| used.threaded);
+        let pages = Library::parse(&bytes)
+            .and_then(|library| library_pages(&library, &touched, threaded, cold));
         Ok(match pages {
             Ok(pages) => {
                 let reason = if used.is_some() { Reason::Loaded } else { Reason::Cold };

@@ -1,6 +1,7 @@
 //! Pages that are not in the file and come back from the package's store.
 
-use crate::Error;
+use crate::absent::{Absent, HALT};
+use crate::{Error, link};
 use elf::{Library, PAGE, PageSet, ProgramHeader, flags};
 use note::{Draft, Note, Piece};
 use std::ops::Range;
@@ -14,6 +15,18 @@ pub struct Revive<'a> {
     pub runtime: &'a str,
     /// The most pages of a chunk.
     pub chunk: u64,
+    /// The pages that come back. Those that are neither among them nor in the file are
+    /// lost, and whoever calls a function there is told so.
+    pub cold: &'a PageSet,
+}
+
+/// A chunk of the store.
+#[derive(Debug)]
+pub enum Chunk<'a> {
+    /// Pieces of the original.
+    Original(Vec<&'a [u8]>),
+    /// Bytes that are not the original's.
+    New(Vec<u8>),
 }
 
 /// The pages of a library that are not in its file.
@@ -23,15 +36,42 @@ pub struct Cold {
     pub(crate) draft: Draft,
     /// The piece of the file that is the note.
     pub(crate) piece: usize,
+    /// The functions that are lost.
+    pub(crate) absent: Absent,
 }
 
 impl Cold {
     /// The bytes of `library` that each chunk holds, in their order.
-    pub fn chunks<'a>(&self, library: &Library<'a>) -> Vec<Vec<&'a [u8]>> {
-        let chunks = self.draft.chunks().iter();
+    /// Last, where there are any, the names of functions that are lost.
+    pub fn chunks<'a>(&self, library: &Library<'a>) -> Vec<Chunk<'a>> {
+        let chunk = |pieces: &Vec<Piece>| {
+            let parts: Vec<&[u8]> = pieces.iter().flat_map(|piece| bytes(library, piece)).collect();
+            let halts: Vec<usize> = self.halts(pieces).collect();
+            if halts.is_empty() {
+                return Chunk::Original(parts);
+            }
+            let mut bytes = parts.concat();
+            for at in halts {
+                bytes[at] = HALT;
+            }
+            Chunk::New(bytes)
+        };
+        let mut chunks: Vec<Chunk<'a>> = self.draft.chunks().iter().map(chunk).collect();
+        if self.draft.has_names() {
+            chunks.push(Chunk::New(self.absent.names(library)));
+        }
         chunks
-            .map(|pieces| pieces.iter().flat_map(|piece| bytes(library, piece)).collect())
-            .collect()
+    }
+
+    /// Where in the chunk of these `pieces` functions begin that are lost.
+    fn halts<'p>(&'p self, pieces: &'p [Piece]) -> impl Iterator<Item = usize> + 'p {
+        let mut place = 0;
+        pieces.iter().flat_map(move |piece| {
+            let (start, end) = (piece.pages.start * PAGE, piece.pages.end * PAGE);
+            let before = place;
+            place += end - start;
+            self.absent.halted.range(start..end).map(move |at| (before + at - start) as usize)
+        })
     }
 
     /// The pages of each chunk, in their order in it.
@@ -80,11 +120,13 @@ pub(crate) fn draft(
     ranges: &[Vec<Range<u64>>],
     gone: &PageSet,
     revive: &Revive<'_>,
+    names: bool,
 ) -> Draft {
     let mut cold = Vec::new();
     for (load, ranges) in library.loads().zip(ranges).filter(|(load, _)| !load.is_writable()) {
         let mut pages = PageSet::new();
         pages.insert_addresses(load.file_addresses());
+        pages = pages.iter().filter(|page| revive.cold.contains(*page)).collect();
         pages.remove(gone);
         let mut there = PageSet::new();
         ranges.iter().for_each(|range| there.insert_addresses(range.clone()));
@@ -93,35 +135,38 @@ pub(crate) fn draft(
         cold.extend(pages.runs().into_iter().map(|pages| Piece { pages, execute }));
     }
     cold.sort_by_key(|piece| piece.pages.start);
-    Draft::new(revive.name, &cold, revive.chunk)
+    let end = library.loads().map(|load| load.addresses().end).max().unwrap_or(0);
+    Draft::new(revive.name, end.div_ceil(PAGE), &cold, revive.chunk, names)
 }
 
-/// Where the note of a written library lies: its first segment past the original's begins
-/// with it. Empty where there is none.
+/// Where the note of a written library lies: the instructions that its initialiser starts
+/// with say so. Empty where there is none.
 pub fn note_of(written: &Library<'_>) -> Range<u64> {
-    let place = |load: &ProgramHeader| {
-        let bytes = written.read_to_segment_end(load.address).ok()?;
-        let size = Note::size(bytes)?;
-        bytes.get(..size).and_then(|bytes| Note::open(bytes).ok())?;
-        Some(load.address..load.address + size as u64)
+    let place = || {
+        let range = link::note_of(written)?;
+        let bytes = written.read(range.start, range.end - range.start).ok()?;
+        Note::open(bytes).ok().map(|_| range)
     };
-    written.loads().find_map(place).unwrap_or(0..0)
+    place().unwrap_or(0..0)
 }
 
-/// Checks that each read-only page of `original` is in the file, on `pages`, or in the note
-/// of `written`, or holds nothing but tables that are made anew, which are `freed`.
+/// Checks that each read-only page of `original` is in the file, on `pages`, or, if it is
+/// `cold`, in the note of `written`, or holds nothing but tables that are made anew, which
+/// are `freed`.
 pub(crate) fn check(
     original: &Library<'_>,
     written: &Library<'_>,
     pages: &PageSet,
     freed: &PageSet,
+    cold: &PageSet,
 ) -> Result<(), Error> {
     let place = note_of(written);
     let bytes = written.read(place.start, place.end - place.start)?;
     let note = Note::open(bytes).map_err(|_| Error::Unreadable("it has no note".into()))?;
     for page in original.read_only_pages().iter() {
         let listed = note.find(page as u32).is_some();
-        if listed == (pages.contains(page) || freed.contains(page)) {
+        let elsewhere = pages.contains(page) || freed.contains(page);
+        if listed != (cold.contains(page) && !elsewhere) {
             return Err(Error::Differs {
                 what: "a page, which is not in one place",
                 at: page * PAGE,

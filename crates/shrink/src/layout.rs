@@ -1,5 +1,6 @@
 //! Where everything goes in the smaller file.
 
+use crate::absent::{Absent, HALT};
 use crate::cold::{self, Cold, Revive};
 use crate::link::{self, Link};
 use crate::names::{self, Names};
@@ -66,8 +67,9 @@ struct Part {
 struct New {
     /// File offset.
     offset: u64,
-    /// Unwind tables, or the note.
-    first: Vec<u8>,
+    /// Unwind tables, which come first.
+    unwind: Vec<u8>,
+    note: Vec<u8>,
     /// Tables that the loader reads.
     tables: Vec<u8>,
     /// Instructions and what they read, with their address.
@@ -85,6 +87,7 @@ fn patches(
     names: Option<Names>,
 ) -> BTreeMap<u64, Vec<u8>> {
     let mut patches = names.map(|names| names.patches).unwrap_or_default();
+    patches.retain(|address, _| !link.is_some_and(|link| link.moved(*address)));
     let word = |(address, word): (&u64, &u64)| (*address, word.to_le_bytes().to_vec());
     patches.extend(made.packed.iter().flat_map(|packed| packed.words.iter().map(word)));
     let start = library.header(segment::DYNAMIC).map_or(0, |header| header.address);
@@ -180,8 +183,13 @@ pub fn shrink(
 ) -> Result<Shrunk, Error> {
     let mut kept = library.loader_pages()?;
     kept.union(keep);
-    let link = revive.map(|revive| Link::of(library, revive.runtime)).transpose()?;
-    let names = if link.is_none() { Names::of(library, &kept, private) } else { None };
+    let mut present = kept.clone();
+    if let Some(revive) = revive {
+        present.union(revive.cold);
+    }
+    let names = Names::of(library, &present, private);
+    let link = revive.map(|revive| Link::of(library, revive.runtime, names.as_ref()));
+    let link = link.transpose()?;
     let relative = Relative::of(library, &names::own(library, private));
     if let Some(relative) = &relative {
         kept.remove(&relative.pages());
@@ -258,6 +266,7 @@ pub fn shrink(
     let end = loads.last().map_or(0, |load| load.addresses().end);
     let new_address = end.next_multiple_of(PAGE);
     let new_offset = congruent(cursor, new_address);
+    let absent = if revive.is_some() { Absent::of(library, &present) } else { Absent::default() };
     let draft = revive.map(|revive| {
         let gone = relative.as_ref().map(Relative::pages).unwrap_or_default();
         let gone = [&gone, &link.as_ref().map(|link| link.freed.clone()).unwrap_or_default()]
@@ -266,15 +275,13 @@ pub fn shrink(
                 all.union(one);
                 all
             });
-        cold::draft(library, &ranges, &gone, revive)
+        cold::draft(library, &ranges, &gone, revive, !absent.starts.is_empty())
     });
-    let unwind = match &draft {
-        Some(_) => None,
-        None => unwind_tables(library, &kept, new_address),
-    };
-    let note = new_address..new_address + draft.as_ref().map_or(0, note::Draft::size);
-    let first = unwind.as_ref().map_or(note.end - note.start, |tables| tables.bytes.len() as u64);
-    let first = first.next_multiple_of(8);
+    let unwind = unwind_tables(library, &present, new_address);
+    let tables = unwind.as_ref().map_or(0, |tables| tables.bytes.len() as u64).next_multiple_of(8);
+    let note = new_address + tables;
+    let note = note..note + draft.as_ref().map_or(0, note::Draft::size);
+    let first = (note.end - new_address).next_multiple_of(8);
     // The lengths do not depend on where the code lies, which follows from them.
     let maker = Maker { library, relative: relative.as_ref(), link: link.as_ref() };
     let before = first + maker.make(new_address + first, 0, &note)?.tables.len() as u64;
@@ -346,16 +353,14 @@ pub fn shrink(
     if size + PAGE > library.data().len() as u64 {
         return Ok(Shrunk::Whole);
     }
-    let patches = patches(library, &made, link.as_ref(), names);
-    let first = match (unwind, &draft) {
-        (Some(tables), _) => tables.bytes,
-        (None, Some(draft)) => draft.finish(0, [0; 32]),
-        (None, None) => Vec::new(),
-    };
+    let mut patches = patches(library, &made, link.as_ref(), names);
+    patches.extend(absent.halted.iter().map(|at| (*at, vec![HALT])));
+    let unwind = unwind.map(|tables| tables.bytes).unwrap_or_default();
+    let note = draft.as_ref().map(|draft| draft.finish(0, [0; 32])).unwrap_or_default();
     let code = has_code.then_some((code_address, made.code));
-    let new = New { offset: new_offset, first, tables: made.tables, code, patches };
+    let new = New { offset: new_offset, unwind, note, tables: made.tables, code, patches };
     let (extents, piece) = extents(library, &parts, &headers, new, table_offset)?;
-    let cold = draft.map(|draft| Cold { draft, piece });
+    let cold = draft.map(|draft| Cold { draft, piece, absent });
     let mappings = headers.iter().filter(|header| header.kind == segment::LOAD).count();
     let smaller = Smaller { extents, mappings, cold };
     if smaller.size() != size {
@@ -428,8 +433,13 @@ fn extents(
         extents.bytes(bytes);
     }
     extents.pad_to(new.offset);
+    let unwind = new.unwind.len() as u64;
+    extents.bytes(new.unwind);
+    if !new.note.is_empty() {
+        extents.pad_to(new.offset + unwind.next_multiple_of(8));
+    }
     let piece = extents.pieces().len();
-    extents.bytes(new.first);
+    extents.bytes(new.note);
     extents.pad_to(table_offset - new.tables.len() as u64);
     extents.bytes(new.tables);
     extents.pad_to(table_offset);

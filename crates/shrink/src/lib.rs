@@ -6,6 +6,7 @@
 //! again. Tables that only the loader and the unwinder read are written anew where that
 //! saves much: unwind entries, relocations, names.
 
+mod absent;
 mod cold;
 mod layout;
 mod link;
@@ -15,7 +16,8 @@ pub mod relative;
 pub mod reread;
 mod runs;
 
-pub use cold::{Cold, Revive, note_of as note};
+pub use absent::{HALT, halted};
+pub use cold::{Chunk, Cold, Revive, note_of as note};
 pub use layout::{Smaller, shrink};
 pub use link::{ANSWERED, FUNCTION, PREFIX};
 pub use loader::loads;

@@ -11,6 +11,7 @@
 //! which hand on what is not for it.
 
 use crate::Error;
+use crate::names::{self, Names};
 use elf::{Dynamic, Library, PAGE, PageSet, Relocation, segment, tag};
 use iced_x86::IcedError;
 use iced_x86::code_asm::{CodeAssembler, ecx, esi, qword_ptr, rdi, rdx, rsi, rsp};
@@ -47,6 +48,8 @@ pub(crate) struct Link {
     slot: u64,
     init: u64,
     fini: u64,
+    /// Where the tables were that are now elsewhere.
+    old: [Range<u64>; 2],
     /// Entries of the dynamic section that become others, by address.
     entries: BTreeMap<u64, [u64; 2]>,
     /// Pages that held nothing but a table that is now elsewhere.
@@ -54,12 +57,17 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    /// Ties `library` to the runtime at `runtime`, a path as `DT_NEEDED` has it.
+    /// Ties `library` to the runtime at `runtime`, a path as `DT_NEEDED` has it, after those
+    /// of its `names` that are made anew.
     ///
     /// # Errors
     /// [`elf::Error::Unsupported`] for a library without an initialiser, a finaliser, or
     /// a place for one more entry in its dynamic section.
-    pub fn of(library: &Library<'_>, runtime: &str) -> Result<Self, elf::Error> {
+    pub fn of(
+        library: &Library<'_>,
+        runtime: &str,
+        names: Option<&Names>,
+    ) -> Result<Self, elf::Error> {
         let unsupported = elf::Error::Unsupported;
         let (Some(init), Some(fini)) = (library.dynamic(tag::INIT), library.dynamic(tag::FINI))
         else {
@@ -79,11 +87,22 @@ impl Link {
             slot: 0,
             init,
             fini,
+            old: [0..0, 0..0],
             entries: BTreeMap::new(),
             freed: PageSet::new(),
         };
-        link.free(table..table + link.symbols.len() as u64);
-        link.free(strings);
+        let end = table + link.symbols.len() as u64;
+        for (address, bytes) in names.iter().flat_map(|names| &names.patches) {
+            if *address == strings.start {
+                link.strings.clone_from(bytes);
+            } else if (table..end).contains(address) {
+                let at = (address - table) as usize;
+                link.symbols[at..at + bytes.len()].copy_from_slice(bytes);
+            }
+        }
+        link.free(table..end);
+        link.free(strings.clone());
+        link.old = [table..end, strings];
         if let Some(at) = library.dynamic(tag::VERSYM) {
             let size = 2 * symbols.len() as u64;
             link.versions = Some(library.read(at, size)?.to_vec());
@@ -156,6 +175,11 @@ impl Link {
         }
         self.slot = place(end) + 8;
         Ok(())
+    }
+
+    /// Whether a table that is now elsewhere was at `address`.
+    pub fn moved(&self, address: u64) -> bool {
+        self.old.iter().any(|table| table.contains(&address))
     }
 
     /// The relocation that finds the runtime's function.
@@ -266,6 +290,17 @@ pub(crate) struct Tied {
     pub replaced: Option<u64>,
 }
 
+/// Where the initialiser of `written` says that its note is: at fixed places of the
+/// instructions of [`Link::loaded`].
+pub(crate) fn note_of(written: &Library<'_>) -> Option<Range<u64>> {
+    let code = written.read(written.dynamic(tag::INIT)?, CODE).ok()?;
+    let number = |at: usize| code.get(at..)?.first_chunk().copied().map(u32::from_le_bytes);
+    // lea rdi, [rdx + note]; mov esi, length
+    let known = code.get(21..24) == Some(&[0x48, 0x8d, 0xba]) && code.get(28) == Some(&0xbe);
+    let (start, length) = (u64::from(number(24)?), u64::from(number(29)?));
+    known.then_some(start..start + length)
+}
+
 /// Entries of the dynamic section that have other values.
 pub(crate) const MOVED: [u64; 8] = [
     tag::SYMTAB,
@@ -279,7 +314,8 @@ pub(crate) const MOVED: [u64; 8] = [
 ];
 
 /// Compares what names `written` has with the original's, and that it is tied to
-/// `runtime`; `note` is where its note lies.
+/// `runtime`; `note` is where its note lies. Functions whose code is not on the pages
+/// `present` may have lost their names.
 ///
 /// # Errors
 /// The address of what is not as it should be.
@@ -288,6 +324,7 @@ pub(crate) fn check(
     written: &Library<'_>,
     runtime: &str,
     note: &Range<u64>,
+    present: &PageSet,
 ) -> Result<Tied, u64> {
     let at = written.dynamic(tag::SYMTAB).unwrap_or(0);
     let (before, after) = (original.symbols().map_err(|_| at)?, written.symbols().map_err(|_| at)?);
@@ -299,6 +336,9 @@ pub(crate) fn check(
     }
     for (index, (mine, theirs)) in before.iter().zip(after).enumerate() {
         let answered = !mine.is_defined() && ANSWERED.contains(&mine.name);
+        if mine != theirs && *theirs == names::hidden(mine) && names::leaves(mine, present) {
+            continue;
+        }
         let same = if answered {
             theirs.name.strip_prefix(PREFIX) == Some(mine.name)
                 && (theirs.info, theirs.other, theirs.section) == (mine.info, mine.other, 0)
@@ -322,7 +362,7 @@ pub(crate) fn check(
     {
         return Err(written.dynamic(tag::STRTAB).unwrap_or(0));
     }
-    let link = Link::of(original, runtime).map_err(|_| at)?;
+    let link = Link::of(original, runtime, None).map_err(|_| at)?;
     let code = written.dynamic(tag::INIT).unwrap_or(0);
     let expected = link.code(code, note).map_err(|_| code)?;
     if written.read(code, CODE).ok() != Some(&expected[..])
@@ -330,9 +370,13 @@ pub(crate) fn check(
     {
         return Err(code);
     }
+    let mut changed: BTreeMap<u64, u64> =
+        link.entries.keys().map(|address| (*address, 16)).collect();
+    let fields = original.name_fields().map_err(|_| at)?;
+    changed.extend(fields.into_iter().map(|field| (field.address, field.size)));
     let gone = |entry: &&Dynamic| written.dynamic(entry.tag).is_none();
     Ok(Tied {
-        changed: link.entries.keys().map(|address| (*address, 16)).collect(),
+        changed,
         replaced: original.dynamic_entries().iter().find(gone).map(|entry| entry.tag),
         relocation: Some(link.relocation()),
         freed: link.freed,

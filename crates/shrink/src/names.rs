@@ -34,13 +34,19 @@ pub(crate) struct Names {
 
 /// Whether a symbol may lose its name: a function whose code is not all on pages of
 /// `keep`.
-fn leaves(symbol: &Symbol<'_>, keep: &PageSet) -> bool {
+pub(crate) fn leaves(symbol: &Symbol<'_>, keep: &PageSet) -> bool {
     let code = symbol.address..symbol.address.saturating_add(symbol.size.max(1));
     symbol.is_function()
         && symbol.is_defined()
         && symbol.section != ABSOLUTE
         && matches!(symbol.info >> 4, 1 | 2)
         && !(code.start / PAGE..code.end.div_ceil(PAGE)).all(|page| keep.contains(page))
+}
+
+/// The symbol without its name.
+pub(crate) fn hidden<'a>(symbol: &Symbol<'a>) -> Symbol<'a> {
+    let other = (symbol.other & !3) | HIDDEN;
+    Symbol { name: "", info: symbol.info & 15, other, ..symbol.clone() }
 }
 
 /// The symbols of `library` that mean what it defines, whatever else is loaded:
@@ -169,21 +175,15 @@ pub(crate) fn check(
     if before.len() != after.len() || old.start != new.start || old.end < new.end {
         return Err(at);
     }
-    let mut hidden = BTreeSet::new();
+    let mut without = BTreeSet::new();
     for (index, (mine, theirs)) in before.iter().zip(&after).enumerate() {
         if mine == theirs {
             continue;
         }
-        let anonymous = Symbol {
-            name: "",
-            info: mine.info & 15,
-            other: (mine.other & !3) | HIDDEN,
-            ..mine.clone()
-        };
-        if *theirs != anonymous || !leaves(mine, keep) {
+        if *theirs != hidden(mine) || !leaves(mine, keep) {
             return Err(at + SYMBOL * index as u64);
         }
-        hidden.insert(index as u32);
+        without.insert(index as u32);
     }
     let named = |library: &Library<'_>| {
         let names = (library.soname().map(str::to_owned), library.search_path().join(":"));
@@ -193,7 +193,7 @@ pub(crate) fn check(
     if named(original) != named(written) || original.versions() != written.versions() {
         return Err(old.start);
     }
-    if hidden.is_empty() {
+    if without.is_empty() {
         return Ok(Renamed::default());
     }
     let fields = original.name_fields().map_err(|_| old.start)?;
@@ -201,7 +201,7 @@ pub(crate) fn check(
         fields.into_iter().map(|field| (field.address, field.size)).collect();
     changed.insert(old.start, new.end - new.start);
     for index in 0..before.len() as u64 {
-        let size = if hidden.contains(&(index as u32)) { 8 } else { 4 };
+        let size = if without.contains(&(index as u32)) { 8 } else { 4 };
         changed.insert(at + SYMBOL * index, size);
     }
     Ok(Renamed { changed, freed: freed(&old, new.end - new.start) })

@@ -1,6 +1,7 @@
 //! The second reader: it reads what was written with other code, and compares.
 
 use crate::Error;
+use crate::absent::Absent;
 use crate::cold::{self, Revive};
 use crate::link::{self, Tied};
 use crate::names;
@@ -101,10 +102,19 @@ pub fn check(
     // Names that are gone, and the tables that hold the others.
     let names = |at| Error::Differs { what: "the names", at };
     let note = cold::note_of(&second);
+    let mut present = keep.clone();
+    if let Some(revive) = revive {
+        present.union(revive.cold);
+        present.union(&first.loader_pages()?);
+    }
+    let present = present;
     let (mut changed, mut freed, tied, renamed);
     if let Some(revive) = revive {
-        let found = link::check(&first, &second, revive.runtime, &note).map_err(names)?;
-        (changed, freed, renamed) = (found.changed.clone(), found.freed.clone(), false);
+        let found = link::check(&first, &second, revive.runtime, &note, &present);
+        let found = found.map_err(names)?;
+        (changed, freed, renamed) = (found.changed.clone(), found.freed.clone(), true);
+        // Functions that are lost begin with an instruction that says so.
+        changed.extend(Absent::of(&first, &present).halted.into_iter().map(|at| (at, 1)));
         tied = found;
     } else {
         let found = names::check(&first, &second, keep).map_err(names)?;
@@ -217,10 +227,10 @@ pub fn check(
     }
     tables(&old, &new)?;
     let moved = headers(&old, &new, revive.is_some())?;
-    if revive.is_some() {
-        cold::check(&first, &second, &new_pages(&new), &freed)?;
+    if let Some(revive) = revive {
+        cold::check(&first, &second, &new_pages(&new), &freed, revive.cold)?;
     }
-    if moved && let Err(function) = functions::check(&first, &second, keep)? {
+    if moved && let Err(function) = functions::check(&first, &second, &present)? {
         return differs("the unwind tables of a function", function);
     }
     Ok(Checked { pages, mappings: new.loads().count() })

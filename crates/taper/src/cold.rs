@@ -1,13 +1,12 @@
 //! The store of cold pages, and the libraries that are tied to it.
 
-use crate::write::Unit;
+use crate::write::{Check, Unit};
 use anyhow::{Context, Result, bail};
 use elf::{Library, PAGE, PageSet};
 use note::Note;
 use package::{Content, Entry, LIBRARY, Level, Stage};
 use plan::{MappedFile, Reason};
-use shrink::{Revive, Smaller};
-use std::path::PathBuf;
+use shrink::{Chunk, Revive, Smaller};
 use store::{Store, Workspace, Writer};
 
 /// Where the store lies in a package: beside the runtime, which looks for it there.
@@ -26,10 +25,8 @@ pub struct Revived {
     pub path: String,
     /// Why it is there.
     pub reason: Reason,
-    /// The original.
-    pub source: PathBuf,
-    /// The pages that stay.
-    pub keep: PageSet,
+    /// What it is compared with.
+    pub check: Check,
     /// The original's bytes.
     pub bytes: MappedFile,
     /// What was made of it.
@@ -52,9 +49,10 @@ pub fn runtime(path: &str) -> String {
     format!("$ORIGIN/{}{RUNTIME}", "../".repeat(path.matches('/').count()))
 }
 
-/// What the library at `path` is tied to; `runtime` is [`runtime`] of it.
-pub fn revive<'a>(path: &'a str, runtime: &'a str) -> Revive<'a> {
-    Revive { name: path, runtime, chunk: CHUNK }
+/// What the library at `path`, whose pages `cold` come back, is tied to; `runtime` is
+/// [`runtime`] of it.
+pub fn revive<'a>(path: &'a str, runtime: &'a str, cold: &'a PageSet) -> Revive<'a> {
+    Revive { name: path, runtime, chunk: CHUNK, cold }
 }
 
 /// Makes the store of what the libraries lack, and ties them to it.
@@ -72,7 +70,11 @@ pub fn write<'a>(mut libraries: Vec<Revived>, level: Level) -> Result<Cold<'a>> 
         let parsed = Library::parse(&library.bytes).with_context(|| library.path.clone())?;
         let cold = library.smaller.cold().context("a library was not divided")?;
         for chunk in cold.chunks(&parsed) {
-            writer.add_pieces(chunk).ok().context("a package has too many cold pages")?;
+            let added = match chunk {
+                Chunk::Original(pieces) => writer.add_pieces(pieces),
+                Chunk::New(bytes) => writer.add(bytes),
+            };
+            added.ok().context("a package has too many cold pages")?;
             next += 1;
         }
         out.original += cold.size();
@@ -82,7 +84,7 @@ pub fn write<'a>(mut libraries: Vec<Revived>, level: Level) -> Result<Cold<'a>> 
     for (mut library, first) in libraries.into_iter().zip(firsts) {
         library.smaller.seal(first, root);
         let hot = library.smaller.size().min(library.bytes.len() as u64);
-        let check = Some((library.source, library.keep));
+        let check = Some(library.check);
         let write: package::Writer<'a> =
             Box::new(move |sink| library.smaller.write_to(&library.bytes, sink));
         let entry = Entry { path: library.path, executable: true, content: Content::Stream(write) };
@@ -97,7 +99,13 @@ pub fn write<'a>(mut libraries: Vec<Revived>, level: Level) -> Result<Cold<'a>> 
 
 /// Compares what the store of `stage` holds for the library `written` at `path` with the
 /// bytes of the original.
-pub fn read_again(stage: &Stage, path: &str, original: &[u8], written: &[u8]) -> Result<()> {
+pub fn read_again(
+    stage: &Stage,
+    path: &str,
+    check: &Check,
+    original: &[u8],
+    written: &[u8],
+) -> Result<()> {
     let place = stage.path().join(STORE);
     let fault = || format!("{path} does not come back from {STORE}; this is a fault in taper");
     let bytes = MappedFile::open(&place)?;
@@ -109,6 +117,10 @@ pub fn read_again(stage: &Stage, path: &str, original: &[u8], written: &[u8]) ->
     if note.root() != store.root() {
         bail!(fault());
     }
+    let mut present = check.keep.clone();
+    present.union(&first.loader_pages()?);
+    check.cold.iter().for_each(|cold| present.union(cold));
+    let halted = shrink::halted(&first, &present);
     let mut memory = vec![0; Workspace::size().div_ceil(8)];
     let mut workspace = Workspace::new(&mut memory).with_context(fault)?;
     let (mut index, mut out) = (0, Vec::new());
@@ -128,7 +140,11 @@ pub fn read_again(stage: &Stage, path: &str, original: &[u8], written: &[u8]) ->
             let at = u64::from(run.place) * PAGE + (held.start - all.start);
             let size = held.end - held.start;
             let back = out.get(at as usize..(at + size) as usize);
-            if back != Some(first.read(held.start, size)?) {
+            let mut expected = first.read(held.start, size)?.to_vec();
+            for start in halted.range(held.clone()) {
+                expected[(start - held.start) as usize] = shrink::HALT;
+            }
+            if back != Some(expected.as_slice()) {
                 bail!(fault());
             }
         }

@@ -8,12 +8,12 @@ use anyhow::{Context, Result};
 use elf::{Library, PageSet};
 use environment::Environment;
 use package::{Content, Entry, Level, Stage, Written, record};
-use plan::{Action, Cold, FilePlan, MappedFile, Plan, Reason};
+use plan::{Action, FilePlan, MappedFile, Plan, Reason};
 use rayon::prelude::*;
 use shrink::{Limits, Shrunk};
 use standin::Request;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// What was written, and how many of its bytes are the original's.
 #[derive(Debug, Default)]
@@ -39,7 +39,17 @@ pub struct Unit<'a> {
     /// Bytes of the original in it.
     pub hot: u64,
     /// What the second reader compares with.
-    pub check: Option<(PathBuf, PageSet)>,
+    pub check: Option<Check>,
+}
+
+/// What the second reader compares a library with.
+pub struct Check {
+    /// The original.
+    pub source: PathBuf,
+    /// The pages that are in the file.
+    pub keep: PageSet,
+    /// The pages that come back, where any do.
+    pub cold: Option<PageSet>,
 }
 
 /// What a file of the plan becomes.
@@ -65,7 +75,7 @@ pub fn write(
     let made = plan
         .files
         .par_iter()
-        .filter_map(|file| unit(environment, plan.cold, &stand_ins, &spoken, file).transpose())
+        .filter_map(|file| unit(environment, &stand_ins, &spoken, file).transpose())
         .collect::<Result<Vec<_>>>()?;
     let mut revived = Vec::new();
     for made in made {
@@ -90,7 +100,7 @@ pub fn write(
     let mut reasons = Vec::with_capacity(units.len());
     for unit in units {
         outcome.hot += unit.hot;
-        checks.extend(unit.check.map(|(source, keep)| (unit.entry.path.clone(), source, keep)));
+        checks.extend(unit.check.map(|check| (unit.entry.path.clone(), check)));
         reasons.push(unit.reason);
         entries.push(unit.entry);
     }
@@ -98,32 +108,23 @@ pub fn write(
     for (written, reason) in outcome.written.iter().zip(reasons) {
         *outcome.reasons.entry(reason.text().to_owned()).or_default() += written.size;
     }
-    checks.par_iter().try_for_each(|(path, source, keep)| {
-        read_again(stage, plan.cold, path, source, keep, &spoken)
-    })?;
+    checks.par_iter().try_for_each(|(path, check)| read_again(stage, path, check, &spoken))?;
     records(environment, plan, stage, &mut outcome)?;
     Ok(outcome)
 }
 
 /// Reads a written library with the second reader and shows it to the loader.
-fn read_again(
-    stage: &Stage,
-    cold: Cold,
-    path: &str,
-    source: &Path,
-    keep: &PageSet,
-    spoken: &Spoken,
-) -> Result<()> {
+fn read_again(stage: &Stage, path: &str, check: &Check, spoken: &Spoken) -> Result<()> {
     let written = stage.path().join(path);
     let bytes = MappedFile::open(&written)?;
     let private = |name: &str| spoken.is_private(name);
     let runtime = cold::runtime(path);
-    let revive = (cold == Cold::Keep).then(|| cold::revive(path, &runtime));
-    let original = MappedFile::open(source)?;
-    shrink::check(&original, &bytes, keep, &private, revive.as_ref())
+    let revive = check.cold.as_ref().map(|pages| cold::revive(path, &runtime, pages));
+    let original = MappedFile::open(&check.source)?;
+    shrink::check(&original, &bytes, &check.keep, &private, revive.as_ref())
         .with_context(|| format!("{path} was not written as planned; this is a fault in taper"))?;
-    if cold == Cold::Keep {
-        cold::read_again(stage, path, &original, &bytes)?;
+    if check.cold.is_some() {
+        cold::read_again(stage, path, check, &original, &bytes)?;
     }
     shrink::loads(&written).with_context(|| format!("the loader refuses {path}"))
 }
@@ -153,7 +154,6 @@ fn stand_ins(environment: &Environment, view: &View, plan: &Plan) -> Result<Stan
 
 fn unit<'a>(
     environment: &Environment,
-    cold: Cold,
     stand_ins: &StandIns,
     spoken: &Spoken,
     file: &FilePlan,
@@ -172,25 +172,31 @@ fn unit<'a>(
         Action::Leave | Action::Record | Action::Module { .. } => None,
         Action::Copy => Some(whole(source)),
         Action::Shrink(pages) => {
-            let keep = pages.keep();
             let bytes = MappedFile::open(&source)?;
             let library = Library::parse(&bytes).with_context(|| file.path.clone())?;
             let private = |name: &str| spoken.is_private(name);
             let runtime = cold::runtime(&file.path);
-            let revive = (cold == Cold::Keep).then(|| cold::revive(&file.path, &runtime));
+            let revive = cold::revive(&file.path, &runtime, &pages.cold);
             let limits = Limits::default();
-            match shrink::shrink(&library, &keep, &private, revive.as_ref(), &limits)
-                .with_context(|| format!("cannot shrink {}", file.path))?
-            {
-                Shrunk::Whole => Some(whole(source)),
-                Shrunk::Smaller(smaller) if revive.is_some() => {
+            let (mut keep, mut cold) = (pages.hot(), Some(pages.cold.clone()));
+            let mut made = shrink::shrink(&library, &keep, &private, Some(&revive), &limits);
+            if let Err(shrink::Error::Library(elf::Error::Unsupported(_))) = made {
+                // It cannot be tied to the runtime: what would come back stays.
+                keep.union(&pages.cold);
+                cold = None;
+                made = shrink::shrink(&library, &keep, &private, None, &limits);
+            }
+            match (made.with_context(|| format!("cannot shrink {}", file.path))?, cold) {
+                (Shrunk::Whole, _) => Some(whole(source)),
+                (Shrunk::Smaller(smaller), Some(cold)) => {
                     let (path, reason) = (file.path.clone(), file.reason);
-                    let revived = Revived { path, reason, source, keep, bytes, smaller };
+                    let check = Check { source, keep, cold: Some(cold) };
+                    let revived = Revived { path, reason, check, bytes, smaller };
                     return Ok(Some(Made::Revived(revived)));
                 }
-                Shrunk::Smaller(smaller) => {
+                (Shrunk::Smaller(smaller), None) => {
                     let hot = smaller.size().min(file.size);
-                    let check = Some((source, keep));
+                    let check = Some(Check { source, keep, cold: None });
                     let write: package::Writer<'a> =
                         Box::new(move |sink| smaller.write_to(&bytes, sink));
                     let content = Content::Stream(write);
