@@ -27,5 +27,5 @@ fuzz_target!(|data: &[u8]| {
         return;
     }
     assert_eq!(written.len() as u64, smaller.size());
-    let _ = shrink::check(data, &written, &keep, &|_| true, None);
+    let _ = shrink::check(data, &written, &keep, &|_| true, None, (0, &[]));
 });

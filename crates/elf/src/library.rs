@@ -104,6 +104,8 @@ pub struct Library<'a> {
     data: &'a [u8],
     headers: Vec<ProgramHeader>,
     dynamic: Vec<Dynamic>,
+    /// Bytes that are not in the file, and their address.
+    beside: (u64, &'a [u8]),
 }
 
 impl<'a> Library<'a> {
@@ -131,7 +133,7 @@ impl<'a> Library<'a> {
         }
         let headers = program_headers(data)?;
         check_segments(&headers, data.len() as u64)?;
-        let mut library = Self { data, headers, dynamic: Vec::new() };
+        let mut library = Self { data, headers, dynamic: Vec::new(), beside: (0, &[]) };
         library.dynamic = parse_dynamic(&library)?;
         if library.dynamic(tag::TEXTREL).is_some()
             || library.dynamic(tag::FLAGS).is_some_and(|bits| bits & 4 != 0)
@@ -171,10 +173,25 @@ impl<'a> Library<'a> {
         self.dynamic.iter().find(|entry| entry.tag == tag).map(|entry| entry.value)
     }
 
+    /// The library with `bytes` at `address`, where its file has none.
+    pub fn with(self, address: u64, bytes: &'a [u8]) -> Self {
+        Self { beside: (address, bytes), ..self }
+    }
+
+    /// What lies beside the file from `address` on.
+    fn beside(&self, address: u64) -> Option<&'a [u8]> {
+        let (start, bytes) = self.beside;
+        let at = usize::try_from(address.checked_sub(start)?).ok()?;
+        bytes.get(at..).filter(|rest| !rest.is_empty())
+    }
+
     /// The file's bytes for `len` bytes at `address`, if one segment holds them all.
     pub fn read(&self, address: u64, len: u64) -> Result<&'a [u8], Error> {
         let outside = || Error::damaged("an address outside every segment", address);
         let end = address.checked_add(len).ok_or_else(outside)?;
+        if let Some(bytes) = self.beside(address) {
+            return slice(bytes, 0, len).ok_or_else(outside);
+        }
         let load = self
             .loads()
             .find(|load| load.address <= address && end <= load.file_addresses().end)
@@ -184,6 +201,9 @@ impl<'a> Library<'a> {
 
     /// The file's bytes from `address` to the end of its segment's file part.
     pub fn read_to_segment_end(&self, address: u64) -> Result<&'a [u8], Error> {
+        if let Some(bytes) = self.beside(address) {
+            return Ok(bytes);
+        }
         let load = self
             .loads()
             .find(|load| load.file_addresses().contains(&address))

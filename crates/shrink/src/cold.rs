@@ -38,14 +38,17 @@ pub struct Cold {
     pub(crate) piece: usize,
     /// The functions that are lost.
     pub(crate) absent: Absent,
+    /// Tables that are made anew, whole pages, and their address.
+    pub(crate) beside: (u64, Vec<u8>),
 }
 
 impl Cold {
     /// The bytes of `library` that each chunk holds, in their order.
     /// Last, where there are any, the names of functions that are lost.
-    pub fn chunks<'a>(&self, library: &Library<'a>) -> Vec<Chunk<'a>> {
+    pub fn chunks<'a>(&'a self, library: &Library<'a>) -> Vec<Chunk<'a>> {
         let chunk = |pieces: &Vec<Piece>| {
-            let parts: Vec<&[u8]> = pieces.iter().flat_map(|piece| bytes(library, piece)).collect();
+            let parts: Vec<&[u8]> =
+                pieces.iter().flat_map(|piece| self.bytes(library, piece)).collect();
             let halts: Vec<usize> = self.halts(pieces).collect();
             if halts.is_empty() {
                 return Chunk::Original(parts);
@@ -61,6 +64,16 @@ impl Cold {
             chunks.push(Chunk::New(self.absent.names(library)));
         }
         chunks
+    }
+
+    /// The bytes of a piece: of the original, or of tables that are made anew.
+    fn bytes<'a>(&'a self, library: &Library<'a>, piece: &Piece) -> [&'a [u8]; 3] {
+        let (start, tables) = (self.beside.0 / PAGE, &self.beside.1);
+        let at = |page: u64| (page.saturating_sub(start) * PAGE) as usize;
+        match tables.get(at(piece.pages.start)..at(piece.pages.end)) {
+            Some(part) if piece.pages.start >= start => [&[], part, &[]],
+            _ => bytes(library, piece),
+        }
     }
 
     /// Where in the chunk of these `pieces` functions begin that are lost.
@@ -114,11 +127,13 @@ pub(crate) fn shared(library: &Library<'_>) -> PageSet {
 }
 
 /// Divides the read-only pages of `library` that are in none of `ranges`, what of each
-/// segment is in the file, and not in `gone`, tables that are made anew.
+/// segment is in the file, and not in `gone`, tables that are made anew; and the pages
+/// `beside` all segments, where such tables lie.
 pub(crate) fn draft(
     library: &Library<'_>,
     ranges: &[Vec<Range<u64>>],
     gone: &PageSet,
+    beside: Range<u64>,
     revive: &Revive<'_>,
     names: bool,
 ) -> Draft {
@@ -136,7 +151,11 @@ pub(crate) fn draft(
     }
     cold.sort_by_key(|piece| piece.pages.start);
     let end = library.loads().map(|load| load.addresses().end).max().unwrap_or(0);
-    Draft::new(revive.name, end.div_ceil(PAGE), &cold, revive.chunk, names)
+    let end = end.div_ceil(PAGE).max(beside.end);
+    if beside.start < beside.end {
+        cold.push(Piece { pages: beside, execute: false });
+    }
+    Draft::new(revive.name, end, &cold, revive.chunk, names)
 }
 
 /// Where the note of a written library lies: the instructions that its initialiser starts

@@ -264,7 +264,12 @@ pub fn shrink(
     // shared a page with zero-filled memory, the loader would take zeros for it. Unwind
     // tables come first, then the program headers.
     let end = loads.last().map_or(0, |load| load.addresses().end);
-    let new_address = end.next_multiple_of(PAGE);
+    let place = end.next_multiple_of(PAGE);
+    let unwind = unwind_tables(library, &present, place);
+    let tables = unwind.as_ref().map_or(0, |tables| tables.bytes.len() as u64);
+    // Where pages come back, the unwind tables are among them.
+    let hole = if revive.is_some() { tables.next_multiple_of(PAGE) } else { 0 };
+    let new_address = place + hole;
     let new_offset = congruent(cursor, new_address);
     let absent = if revive.is_some() { Absent::of(library, &present) } else { Absent::default() };
     let draft = revive.map(|revive| {
@@ -275,11 +280,10 @@ pub fn shrink(
                 all.union(one);
                 all
             });
-        cold::draft(library, &ranges, &gone, revive, !absent.starts.is_empty())
+        let unwind = place / PAGE..(place + hole) / PAGE;
+        cold::draft(library, &ranges, &gone, unwind, revive, !absent.starts.is_empty())
     });
-    let unwind = unwind_tables(library, &present, new_address);
-    let tables = unwind.as_ref().map_or(0, |tables| tables.bytes.len() as u64).next_multiple_of(8);
-    let note = new_address + tables;
+    let note = new_address + if hole == 0 { tables.next_multiple_of(8) } else { 0 };
     let note = note..note + draft.as_ref().map_or(0, note::Draft::size);
     let first = (note.end - new_address).next_multiple_of(8);
     // The lengths do not depend on where the code lies, which follows from them.
@@ -288,13 +292,12 @@ pub fn shrink(
     let (table_address, table_offset) = (new_address + before, new_offset + before);
     if let Some(tables) = &unwind {
         let size = tables.index;
-        parts.push(Part {
-            addresses: new_address..new_address + size,
-            from: From::New,
-            offset: new_offset,
-        });
+        if hole == 0 {
+            let addresses = place..place + size;
+            parts.push(Part { addresses, from: From::New, offset: new_offset });
+        }
         for header in headers.iter_mut().filter(|header| header.kind == segment::GNU_EH_FRAME) {
-            (header.address, header.physical) = (new_address, new_address);
+            (header.address, header.physical) = (place, place);
             (header.file_size, header.memory_size) = (size, size);
         }
     }
@@ -355,12 +358,17 @@ pub fn shrink(
     }
     let mut patches = patches(library, &made, link.as_ref(), names);
     patches.extend(absent.halted.iter().map(|at| (*at, vec![HALT])));
-    let unwind = unwind.map(|tables| tables.bytes).unwrap_or_default();
+    let mut unwind = unwind.map(|tables| tables.bytes).unwrap_or_default();
+    let mut beside = (place, Vec::new());
+    if hole != 0 {
+        unwind.resize(hole as usize, 0);
+        beside.1 = std::mem::take(&mut unwind);
+    }
     let note = draft.as_ref().map(|draft| draft.finish(0, [0; 32])).unwrap_or_default();
     let code = has_code.then_some((code_address, made.code));
     let new = New { offset: new_offset, unwind, note, tables: made.tables, code, patches };
     let (extents, piece) = extents(library, &parts, &headers, new, table_offset)?;
-    let cold = draft.map(|draft| Cold { draft, piece, absent });
+    let cold = draft.map(|draft| Cold { draft, piece, absent, beside });
     let mappings = headers.iter().filter(|header| header.kind == segment::LOAD).count();
     let smaller = Smaller { extents, mappings, cold };
     if smaller.size() != size {

@@ -82,7 +82,8 @@ fn writable(segment: &Segment) -> bool {
 }
 
 /// Checks that the bytes `written` are the library `original` without some pages
-/// that are not in `keep`, written with the same `private` names and the same `revive`.
+/// that are not in `keep`, written with the same `private` names and the same `revive`;
+/// `beside` are tables that come back from the store, and their address.
 ///
 /// # Errors
 /// [`Error::Differs`] with the first thing that is not as it was:
@@ -94,11 +95,13 @@ pub fn check(
     keep: &PageSet,
     private: &dyn Fn(&str) -> bool,
     revive: Option<&Revive<'_>>,
+    beside: (u64, &[u8]),
 ) -> Result<Checked, Error> {
     let differs = |what, at| Err(Error::Differs { what, at });
     let (old, new) = (Image::read(original)?, Image::read(written)?);
     let table = new.header.e_phoff.get(LE);
-    let (first, second) = (elf::Library::parse(original)?, elf::Library::parse(written)?);
+    let first = elf::Library::parse(original)?;
+    let second = elf::Library::parse(written)?.with(beside.0, beside.1);
     // Names that are gone, and the tables that hold the others.
     let names = |at| Error::Differs { what: "the names", at };
     let note = cold::note_of(&second);

@@ -53,7 +53,7 @@ fn every_library_is_cut_and_read_again() {
         let mut written = Vec::new();
         smaller.write_to(&data, &mut written).unwrap();
         assert_eq!(written.len() as u64, smaller.size());
-        let checked = check(&data, &written, &keep, &|_| false, None)
+        let checked = check(&data, &written, &keep, &|_| false, None, (0, &[]))
             .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         if let Some(relative) = Relative::of(&library, &BTreeSet::new()) {
             keep.remove(&relative.pages());
@@ -69,7 +69,7 @@ fn every_library_is_cut_and_read_again() {
         // A byte that changes is found.
         let last = written.len() - 1;
         written[last / 2] ^= 0xff;
-        let touched = check(&data, &written, &keep, &|_| false, None).is_err();
+        let touched = check(&data, &written, &keep, &|_| false, None, (0, &[])).is_err();
         let padding = written[last / 2] == 0xff;
         assert!(touched || padding, "{}", path.display());
         cut += 1;

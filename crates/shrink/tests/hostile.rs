@@ -114,7 +114,7 @@ fn exercise(data: &[u8], chance: &mut Chance) -> bool {
         return false;
     }
     assert_eq!(written.len() as u64, smaller.size());
-    check(data, &written, &PageSet::new(), &|_| false, None).is_ok()
+    check(data, &written, &PageSet::new(), &|_| false, None, (0, &[])).is_ok()
 }
 
 #[test]

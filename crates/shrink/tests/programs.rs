@@ -119,7 +119,7 @@ fn cut(place: &Path, unused: &[&str]) -> (Vec<u8>, Vec<u8>, PageSet) {
     };
     let mut written = Vec::new();
     smaller.write_to(&data, &mut written).unwrap();
-    check(&data, &written, &keep, &|_| false, None).unwrap();
+    check(&data, &written, &keep, &|_| false, None, (0, &[])).unwrap();
     (data, written, keep)
 }
 
@@ -147,7 +147,7 @@ fn exceptions_pass_and_data_is_relocated() {
             let mut damaged = written.clone();
             damaged[at] ^= 0x10;
             assert!(
-                check(&data, &damaged, &keep, &|_| false, None).is_err(),
+                check(&data, &damaged, &keep, &|_| false, None, (0, &[])).is_err(),
                 "byte {at} of {}",
                 written.len()
             );

@@ -98,14 +98,15 @@ pub fn write<'a>(mut libraries: Vec<Revived>, level: Level) -> Result<Cold<'a>> 
 }
 
 /// Compares what the store of `stage` holds for the library `written` at `path` with the
-/// bytes of the original.
+/// bytes of the original. Gives what it holds beyond them, tables that were made anew, with
+/// their address.
 pub fn read_again(
     stage: &Stage,
     path: &str,
     check: &Check,
     original: &[u8],
     written: &[u8],
-) -> Result<()> {
+) -> Result<(u64, Vec<u8>)> {
     let place = stage.path().join(STORE);
     let fault = || format!("{path} does not come back from {STORE}; this is a fault in taper");
     let bytes = MappedFile::open(&place)?;
@@ -124,6 +125,8 @@ pub fn read_again(
     let mut memory = vec![0; Workspace::size().div_ceil(8)];
     let mut workspace = Workspace::new(&mut memory).with_context(fault)?;
     let (mut index, mut out) = (0, Vec::new());
+    let last = first.loads().map(|load| load.addresses().end).max().unwrap_or(0);
+    let mut beside: (u64, Vec<u8>) = (0, Vec::new());
     while let Some(run) = note.run(index) {
         let number = note.first_chunk() + run.chunk;
         out.resize(store.entry(number).with_context(fault)?.length as usize, 0);
@@ -132,12 +135,21 @@ pub fn read_again(
             index += 1;
             let start = u64::from(run.page) * PAGE;
             let all = start..start + u64::from(run.count) * PAGE;
+            let at = u64::from(run.place) * PAGE;
+            if start >= last {
+                if beside.1.is_empty() {
+                    beside.0 = start;
+                }
+                let part = out.get(at as usize..(at + all.end - all.start) as usize);
+                beside.1.extend(part.with_context(fault)?);
+                continue;
+            }
             let load = first.loads().map(elf::ProgramHeader::file_addresses);
             let held = load
                 .map(|load| load.start.max(all.start)..load.end.min(all.end))
                 .find(|held| held.start < held.end)
                 .with_context(fault)?;
-            let at = u64::from(run.place) * PAGE + (held.start - all.start);
+            let at = at + (held.start - all.start);
             let size = held.end - held.start;
             let back = out.get(at as usize..(at + size) as usize);
             let mut expected = first.read(held.start, size)?.to_vec();
@@ -149,5 +161,5 @@ pub fn read_again(
             }
         }
     }
-    Ok(())
+    Ok(beside)
 }

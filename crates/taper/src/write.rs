@@ -121,11 +121,12 @@ fn read_again(stage: &Stage, path: &str, check: &Check, spoken: &Spoken) -> Resu
     let runtime = cold::runtime(path);
     let revive = check.cold.as_ref().map(|pages| cold::revive(path, &runtime, pages));
     let original = MappedFile::open(&check.source)?;
-    shrink::check(&original, &bytes, &check.keep, &private, revive.as_ref())
-        .with_context(|| format!("{path} was not written as planned; this is a fault in taper"))?;
+    let (mut beside, mut at) = (Vec::new(), 0);
     if check.cold.is_some() {
-        cold::read_again(stage, path, check, &original, &bytes)?;
+        (at, beside) = cold::read_again(stage, path, check, &original, &bytes)?;
     }
+    shrink::check(&original, &bytes, &check.keep, &private, revive.as_ref(), (at, &beside))
+        .with_context(|| format!("{path} was not written as planned; this is a fault in taper"))?;
     shrink::loads(&written).with_context(|| format!("the loader refuses {path}"))
 }
 
