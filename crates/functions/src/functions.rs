@@ -6,12 +6,19 @@
 //! such a part. Hand-written assembly may have no entry: callers keep what no
 //! entry covers by the page.
 
+use crate::linkage::Linkage;
 use crate::references::branches;
 use crate::{area, bytes::word_at};
 use elf::{Error, Library, PAGE, PageSet, segment};
 use gimli::{BaseAddresses, CieOrFde, EhFrame, LittleEndian, UnwindSection};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::ops::Range;
+
+/// How far a function is from one that ran: this one did.
+const RAN: u8 = 0;
+
+/// So many steps from where an error is made or caught, calls are followed no more.
+const STEPS: u8 = 4;
 
 /// A contiguous piece of code with one unwind entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -154,6 +161,17 @@ impl Functions {
             })
     }
 
+    /// The landing pads of a function.
+    fn pads(&self, library: &Library<'_>, function: &Function) -> Vec<u64> {
+        let Some(start) = function.exceptions else { return Vec::new() };
+        let bytes = library.read_to_segment_end(start).unwrap_or_default();
+        let size = (self.area_end(start) - start) as usize;
+        let bytes = &bytes[..bytes.len().min(size)];
+        let sites = area::read(bytes, start).map(|area| area.sites).unwrap_or_default();
+        let pads = sites.into_iter().filter(|[_, _, pad, _]| *pad != 0);
+        pads.map(|[_, _, pad, _]| function.code.start.wrapping_add(pad)).collect()
+    }
+
     /// The pages that belong to functions that ran, by the evidence of `touched`, or
     /// with an address in `entered`: all their code, the functions in which their
     /// landing pads lie, and the data that they name. Pages of `touched` that no
@@ -165,13 +183,18 @@ impl Functions {
     /// everything, in a stripped library) counts with any of its pages.
     ///
     /// Where those functions jump into the middle of others, as compilers make them do with
-    /// parts that are seldom run, these count too.
+    /// parts that are seldom run, these count too. So does what landing pads and such parts call,
+    /// and what that calls, a few steps on: an error on its way to the program must not be
+    /// replaced by another one.
     pub fn whole(&self, library: &Library<'_>, touched: &PageSet, entered: &[u64]) -> Whole {
         let mut pages = touched.clone();
         let mut tables = PageSet::new();
         let mut hot = vec![false; self.all.len()];
-        let mut work: Vec<usize> = entered.iter().filter_map(|at| self.index_at(*at)).collect();
+        let mut steps = vec![u8::MAX; self.all.len()];
+        let ran_at = |at: &u64| self.index_at(*at).map(|index| (index, RAN));
+        let mut work: VecDeque<(usize, u8)> = entered.iter().filter_map(ran_at).collect();
         let starts = entry_points(library);
+        let linkage = Linkage::of(library);
         let ran = |index: &usize| {
             let code = &self.all[*index].code;
             if starts.binary_search(&code.start).is_ok() {
@@ -180,40 +203,46 @@ impl Functions {
                 touched.touches(code.clone())
             }
         };
-        work.extend((0..self.all.len()).filter(ran));
+        work.extend((0..self.all.len()).filter(ran).map(|index| (index, RAN)));
         for address in entered {
             pages.insert_addresses(*address..address + 1);
         }
-        while let Some(index) = work.pop() {
-            if std::mem::replace(&mut hot[index], true) {
+        while let Some((index, step)) = work.pop_front() {
+            // What is met again on a shorter way reaches further.
+            if std::mem::replace(&mut hot[index], true) && steps[index] <= step {
                 continue;
             }
+            steps[index] = steps[index].min(step);
             let function = &self.all[index];
             pages.insert_addresses(function.code.clone());
             tables.insert_addresses(function.entry.clone());
             tables.insert_addresses(function.common.clone());
             let code = &function.code;
-            for target in branches(library, code) {
+            let pads = self.pads(library, function);
+            let first = pads.iter().copied().filter(|pad| code.contains(pad)).min();
+            for (place, target) in branches(library, code) {
+                let behind = linkage.get(target);
+                if behind.is_some() {
+                    pages.insert_addresses(target..target + 1);
+                }
+                let target = behind.unwrap_or(target);
                 let Some(other) = self.index_at(target) else {
                     // Code without an entry: a table of jumps to other libraries.
                     pages.insert_addresses(target..target + 1);
                     continue;
                 };
-                // What is jumped into runs as a part of this one.
+                let error = step > RAN || first.is_some_and(|first| place >= first);
                 if self.all[other].code.start != target {
-                    work.push(other);
+                    // What is jumped into runs as a part of this one, seldom.
+                    work.push_back((other, step.max(1)));
+                } else if error && step < STEPS {
+                    work.push_back((other, step.max(1) + 1));
                 }
             }
+            work.extend(pads.iter().filter_map(|pad| Some((self.index_at(*pad)?, step.max(1)))));
             let Some(start) = function.exceptions else { continue };
             let end = self.area_end(start);
             tables.insert_addresses(start..end);
-            let bytes = library.read_to_segment_end(start).unwrap_or_default();
-            let bytes = &bytes[..bytes.len().min((end - start) as usize)];
-            let sites = area::read(bytes, start).map(|area| area.sites).unwrap_or_default();
-            let pads = sites.into_iter().filter(|[_, _, pad, _]| *pad != 0);
-            let pads =
-                pads.filter_map(|[_, _, pad, _]| self.index_at(code.start.wrapping_add(pad)));
-            work.extend(pads);
         }
         if !tables.is_empty() {
             tables.insert_addresses(self.index.clone());

@@ -10,6 +10,7 @@ mod area;
 mod bytes;
 mod frames;
 mod functions;
+mod linkage;
 mod reached;
 mod references;
 mod tables;

@@ -62,13 +62,13 @@ pub fn named(library: &Library<'_>, codes: impl Iterator<Item = Range<u64>>) -> 
     named
 }
 
-/// Where the code at `code` calls and jumps to outside itself.
-pub(crate) fn branches(library: &Library<'_>, code: &Range<u64>) -> BTreeSet<u64> {
-    let mut targets = BTreeSet::new();
+/// Where the code at `code` calls and jumps to outside itself: each place and its target.
+pub(crate) fn branches(library: &Library<'_>, code: &Range<u64>) -> Vec<(u64, u64)> {
+    let mut targets = Vec::new();
     decode(library, std::iter::once(code.clone()), |instruction| {
         let target = instruction.near_branch_target();
         if target != 0 && !code.contains(&target) {
-            targets.insert(target);
+            targets.push((instruction.ip(), target));
         }
     });
     targets
