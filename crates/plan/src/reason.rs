@@ -20,12 +20,20 @@ pub enum Reason {
     Bytecode,
     /// `--keep` named it.
     Kept,
-    /// It brings the modules that workloads imported.
+    /// It brings the modules of the package.
     Store,
     /// It stands for a GPU library that kept libraries bind to.
     StandIn,
     /// A shared library that is not understood is copied whole.
     NotUnderstood,
+    /// No workload used it, and the target can.
+    Cold,
+    /// A program that no workload started and a module may.
+    Started,
+    /// A program that no module names: only people start it.
+    Unstarted,
+    /// Only compilers, linkers and type checkers read it.
+    Tools,
     /// No workload used it.
     Unused,
     /// It belongs to the GPU side, and the target is the CPU.
@@ -47,9 +55,13 @@ impl Reason {
             Self::Metadata => "metadata and licences always stay",
             Self::Bytecode => "bytecode of a module that stays",
             Self::Kept => "--keep names it",
-            Self::Store => "it brings the modules that workloads imported",
+            Self::Store => "it brings the modules of the package",
             Self::StandIn => "stands for a GPU library that kept libraries bind to",
             Self::NotUnderstood => "a library that is not understood is copied whole",
+            Self::Cold => "no workload used it; it comes back when it is touched",
+            Self::Started => "no workload started it, and a module may",
+            Self::Unstarted => "a program that only people start",
+            Self::Tools => "only compilers and type checkers read it",
             Self::Unused => "no workload used it",
             Self::GpuSide => "it belongs to the GPU side and the target is the CPU",
             Self::Dropped => "--drop names it",

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use elf::{Library, PageSet};
 use environment::Environment;
 use package::{Content, Entry, Level, Stage, Written, record};
-use plan::{Action, FilePlan, MappedFile, Plan, Reason};
+use plan::{Action, Cold, FilePlan, MappedFile, Plan, Reason};
 use rayon::prelude::*;
 use shrink::{Limits, Shrunk};
 use standin::Request;
@@ -46,10 +46,11 @@ pub fn write(
     environment: &Environment,
     view: &View,
     plan: &Plan,
+    fate: Cold,
     level: Level,
     stage: &Stage,
 ) -> Result<Outcome> {
-    let modules = modules::modules(environment, plan, level)?;
+    let modules = modules::modules(environment, plan, fate, level)?;
     let mut units = modules.units;
     let stand_ins = stand_ins(environment, view, plan)?;
     let spoken = Spoken::of(environment, plan, &stand_ins)?;
