@@ -272,8 +272,8 @@ def _stands_in(
             opener = _opener
         return _open(file, mode, buffering, encoding, errors, newline, closefd, opener)
     except BaseException as error:
-        # This frame is no part of the program: a bare `raise` does not add it again.
-        error.__traceback__ = error.__traceback__.tb_next
+        # These frames are no part of the program: a bare `raise` does not add them again.
+        error.__traceback__ = None if opener is _opener else error.__traceback__.tb_next
         raise
 
 
@@ -287,8 +287,10 @@ def _name(file):
 def _opener(file, flags):
     """Opens a file; where the line of a stored module is there, its source."""
     found = os.open(file, flags, 0o666)
-    # An archive has the size that the file says.
-    if flags & 3 != os.O_RDONLY or sys._getframe(2).f_globals.get("__name__") == "tarfile":
+    caller = sys._getframe(1).f_back
+    # What enters an archive has the size that the file says.
+    archived = caller is not None and caller.f_globals.get("__name__") == "tarfile"
+    if archived or flags & 3 != os.O_RDONLY:
         return found
     opened = [found]
     try:

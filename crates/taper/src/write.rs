@@ -205,7 +205,11 @@ fn records(
     let written = stage.write(&entries)?;
     let sum: u64 = written.iter().map(|file| file.size).sum();
     *outcome.reasons.entry(Reason::Metadata.text().to_owned()).or_default() += sum;
-    outcome.hot += sum;
+    // A list may be longer than the installer's; that much is not the original's.
+    let hot = entries.iter().zip(&written).map(|(entry, file)| {
+        environment.file(&entry.path).map_or(0, |original| original.size.min(file.size))
+    });
+    outcome.hot += hot.sum::<u64>();
     outcome.written.extend(written);
     Ok(())
 }
