@@ -272,7 +272,8 @@ def _stands_in(
             opener = _opener
         return _open(file, mode, buffering, encoding, errors, newline, closefd, opener)
     except BaseException as error:
-        # These frames are no part of the program: a bare `raise` does not add them again.
+        # These frames are no part of the program: a bare `raise` does not add them again
+        # (Python 3.10 shows them).
         error.__traceback__ = None if opener is _opener else error.__traceback__.tb_next
         raise
 
@@ -326,10 +327,13 @@ if any(_table[3::6]):
     _stands_in.__name__ = _stands_in.__qualname__ = "open"
     _stands_in.__module__, _stands_in.__doc__ = _open.__module__, _open.__doc__
     io.open = builtins.open = types.MethodType(_stands_in, _Io())
-    # It has taken the function for itself, if it is here already.
-    _tokenize = sys.modules.get("tokenize")
-    if getattr(_tokenize, "_builtin_open", None) is _open:
-        _tokenize._builtin_open = io.open
+    # Modules that are here already may have taken the function for themselves.
+    for _module, _place in (("tokenize", "_builtin_open"), ("pathlib", "open")):
+        _owner = sys.modules.get(_module)
+        # Python 3.10's pathlib holds it in a class.
+        _owner = getattr(_owner, "_NormalAccessor", _owner)
+        if getattr(_owner, _place, None) is _open:
+            setattr(_owner, _place, io.open)
 
 sys.path_hooks.insert(0, _hook)
 for _folder in list(sys.path_importer_cache):
