@@ -20,6 +20,7 @@ class Kept:
 ";
 const COLD: &str = "
 import warnings
+STARTS = 'started'
 def cold():
     return {}[
         'no such key'
@@ -53,7 +54,7 @@ unused = ('raises', 'broken', 'tool', 'tests', 'cold') if sys.argv[1:] == ['drop
 print(sorted((m.name, m.ispkg) for m in pkgutil.walk_packages(torch.__path__, 'torch.')
              if m.name.split('.')[1] not in unused))
 print(sorted(name for name in os.listdir(os.path.dirname(torch.__file__)) 
-             if name.split('.')[0] not in (*unused, '__pycache__', 'include', 'types')))
+             if name.split('.')[0] not in (*unused, '__pycache__', 'include', 'types', 'bin')))
 print(importlib.resources.files('torch').joinpath('data.txt').read_text())
 print(pkgutil.get_data('torch', 'data.txt'))
 print(pickle.loads(pickle.dumps(torch.child.Kept())).value, pickle.dumps(torch.child.f)[:40])
@@ -229,8 +230,14 @@ fn every_way_to_a_module_leads_to_the_same() {
 #[test]
 fn nothing_is_lost_where_cold_modules_stay() {
     let world = world();
-    pack(&world, "out", "keep", &["-c", "import torch, single; print(torch.f(1), single.f())"]);
     let (out, environment) = (world.path("out"), world.packages());
+    fs::create_dir(environment.join("torch/bin")).unwrap();
+    for program in ["started", "not_named"] {
+        fs::copy("/bin/true", environment.join("torch/bin").join(program)).unwrap();
+    }
+    pack(&world, "out", "keep", &["-c", "import torch, single; print(torch.f(1), single.f())"]);
+    // A module starts one of these.
+    assert!(out.join("torch/bin/started").exists() && !out.join("torch/bin/not_named").exists());
     // Only compilers and type checkers read these.
     assert!(!out.join("torch/include/header.h").exists() && !out.join("torch/types.pyi").exists());
     assert!(out.join("torch/cold/cold.txt").exists());
