@@ -138,11 +138,23 @@ def _code(path):
     if row is None:
         raise ImportError(f"{path} is not a module of the package in {_ROOT}", path=path)
     try:
+        if not _table[6 * row]:
+            return _compiled(_source(path), path)
         found = marshal.loads(_store.bytes(*_table[6 * row : 6 * row + 3]))
     except OSError as error:
         raise ImportError(str(error), path=path) from None
     _imp._fix_co_filename(found, path)
     return found
+
+
+def _compiled(source, path):
+    """The code of a module that is in the store as its source only."""
+    import warnings
+
+    with warnings.catch_warnings():
+        # Whoever installed it saw them.
+        warnings.simplefilter("ignore")
+        return compile(source, path, "exec", dont_inherit=True)
 
 
 class Loader(SourceFileLoader):

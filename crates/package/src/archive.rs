@@ -42,8 +42,9 @@ const COLD_CHUNK: usize = 1 << 20;
 pub struct StoredModule {
     /// Where its source is, or would be, in the package.
     pub path: String,
-    /// Its marshalled code.
-    pub code: Vec<u8>,
+    /// Its marshalled code; where there is none, its source is compiled when it is
+    /// imported.
+    pub code: Option<Vec<u8>>,
     /// Its source, unless it lies in a file.
     pub source: Option<Vec<u8>>,
     /// Whether no workload imported it.
@@ -116,15 +117,16 @@ pub fn archive(modules: &[StoredModule], level: Level) -> Result<Vec<Entry<'stat
     let mut rows = vec![[Place::default(); 2]; modules.len()];
     let (cold, hot): (Vec<usize>, Vec<usize>) =
         (0..modules.len()).partition(|number| modules[*number].cold);
-    for number in hot {
-        rows[number][0] = chunks.add(&modules[number].code);
+    let mut first_cold = 0;
+    for numbers in [hot, cold] {
+        first_cold = chunks.next();
+        for number in numbers {
+            if let Some(code) = &modules[number].code {
+                rows[number][0] = chunks.add(code);
+            }
+        }
+        chunks.close(COLD_CHUNK);
     }
-    chunks.close(COLD_CHUNK);
-    let first_cold = chunks.next();
-    for number in cold {
-        rows[number][0] = chunks.add(&modules[number].code);
-    }
-    chunks.close(COLD_CHUNK);
     let mut sorted: Vec<usize> = (0..modules.len()).collect();
     sorted.sort_by_key(|number| modules[*number].place());
     for number in &sorted {

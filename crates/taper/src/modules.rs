@@ -76,9 +76,8 @@ pub fn modules<'a>(
         };
         match (order, module.code) {
             (Some(order), Some(code)) => {
-                out.original += module.hot;
                 let path = module.plan.path.clone();
-                let mut source = None;
+                let (mut code, mut source) = (Some(code), None);
                 // A workload read it, perhaps as a file: it stays one.
                 let (text, reason, kept) = if module.plan.action.keeps_source() {
                     (module.text, module.plan.reason, found.size)
@@ -90,6 +89,11 @@ pub fn modules<'a>(
                     let reason = if cold { Reason::Cold } else { Reason::Store };
                     (STUB.to_vec(), reason, 0)
                 };
+                if cold && source.is_some() && is_test(&path) {
+                    code = None;
+                } else {
+                    out.original += module.hot;
+                }
                 let made = StoredModule { path: path.clone(), code, source, cold };
                 out.units.push(unit(path, text, executable, reason, kept));
                 stored.push((order, made));
@@ -125,6 +129,13 @@ pub fn modules<'a>(
         entrances(&mut out.units, files.collect(), bytecode, &compiler, scratch.path())?;
     }
     Ok(out)
+}
+
+/// Whether the module at `path` is one of a distribution's tests, which only its
+/// developers run: compiling it when it is imported is good enough. A third of the code
+/// that no workload imports is theirs.
+fn is_test(path: &str) -> bool {
+    path.split('/').rev().skip(1).any(|folder| matches!(folder, "tests" | "test"))
 }
 
 /// Reads every module and the bytecode that the installer left of it.
