@@ -47,6 +47,8 @@ pub struct StoredModule {
     pub code: Option<Vec<u8>>,
     /// Its source, unless it lies in a file.
     pub source: Option<Vec<u8>>,
+    /// Whether a workload read its source.
+    pub read: bool,
     /// Whether no workload imported it.
     pub cold: bool,
 }
@@ -107,7 +109,7 @@ impl Chunks {
 /// with a space between them. Chunk 1 is the table, with a row of six words of four bytes
 /// for each module: the places of code and source. So a program that starts takes apart
 /// only the names of folders that it imports from. Then follow chunks of hot code, cold
-/// code and sources.
+/// code, sources that a workload read, and other sources.
 ///
 /// # Errors
 /// [`Error::Compress`], which is no more than that memory is short or a module has more
@@ -129,12 +131,14 @@ pub fn archive(modules: &[StoredModule], level: Level) -> Result<Vec<Entry<'stat
     }
     let mut sorted: Vec<usize> = (0..modules.len()).collect();
     sorted.sort_by_key(|number| modules[*number].place());
-    for number in &sorted {
-        if let Some(source) = &modules[*number].source {
-            rows[*number][1] = chunks.add(source);
+    for read in [true, false] {
+        for number in sorted.iter().filter(|number| modules[**number].read == read) {
+            if let Some(source) = &modules[*number].source {
+                rows[*number][1] = chunks.add(source);
+            }
         }
+        chunks.close(COLD_CHUNK);
     }
-    chunks.close(COLD_CHUNK);
 
     let mut index = Marshal::default();
     index.tuple(2);

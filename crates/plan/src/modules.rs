@@ -13,7 +13,9 @@ use std::collections::{BTreeMap, BTreeSet};
 /// A module stays a file where Python's own rules would find something else first or
 /// where only a file will do: one without a package around it all the way up, one beside
 /// an extension module or a package of the same name, one that `--keep` named. Where
-/// nothing is lost, such a file holds its source.
+/// nothing is lost, such a file holds its source; and the source of a module in the store
+/// is a file only if a workload read it before it imported a module from there, which
+/// brings what gives sources to readers.
 pub fn store(files: &mut [FilePlan], environment: &Environment, profile: &Profile, fate: Cold) {
     let all: BTreeSet<&str> = environment.files.iter().map(|file| file.path.as_str()).collect();
     let mut stored: BTreeMap<String, Option<usize>> = BTreeMap::new();
@@ -45,10 +47,16 @@ pub fn store(files: &mut [FilePlan], environment: &Environment, profile: &Profil
             *place = next.next();
         }
     }
+    let bytecode = |path: &String| source_of(path).is_some_and(|path| stored.contains_key(&path));
+    let first = profile.opened.iter().position(bytecode).unwrap_or(usize::MAX);
     for file in files {
-        if let Action::Module { source, stored: place, .. } = &mut file.action {
+        if let Action::Module { source, read, stored: place, .. } = &mut file.action {
             *place = stored.get(&file.path).copied().flatten();
-            *source |= fate == Cold::Keep && place.is_none();
+            if fate == Cold::Keep {
+                let opened = profile.opened.get_index_of(&file.path);
+                *read = place.is_some() && opened.is_some_and(|opened| opened >= first);
+                *source = place.is_none() || (*source && !*read);
+            }
         }
     }
 }

@@ -45,9 +45,11 @@ pub enum Action {
     },
     /// A module enters with bytecode that is never checked against its source.
     Module {
-        /// Whether its source enters too: a workload read it, and not only its
+        /// Whether its source enters too, as a file: a workload read it, and not only its
         /// bytecode.
         source: bool,
+        /// Whether a workload read its source, which comes from the store.
+        read: bool,
         /// Its place in the order of the store of modules; `None` for one that stays
         /// a file.
         stored: Option<usize>,
@@ -225,12 +227,15 @@ impl Seen<'_> {
         if keep {
             let module = file.kind == Kind::PythonSource;
             let cold = !self.sources.contains(path);
-            let kept = Action::Module { source: true, stored: None, cold };
+            let kept = Action::Module { source: true, stored: None, read: false, cold };
             return Ok((if module { kept } else { Action::Copy }, Reason::Kept));
         }
         if self.sources.contains(path) {
             let source = self.profile.opened.contains(path);
-            return Ok((Action::Module { source, stored: None, cold: false }, Reason::Opened));
+            return Ok((
+                Action::Module { source, stored: None, read: false, cold: false },
+                Reason::Opened,
+            ));
         }
         if let Some(used) = self.profile.libraries.get(path) {
             let bytes = MappedFile::open(&self.environment.source(file))?;
@@ -255,7 +260,7 @@ impl Seen<'_> {
             if file.kind == Kind::PythonSource && options.cold == Cold::Keep {
                 // Read as text and not imported: as a module it is cold.
                 return Ok((
-                    Action::Module { source: true, stored: None, cold: true },
+                    Action::Module { source: true, stored: None, read: false, cold: true },
                     Reason::Opened,
                 ));
             }
@@ -273,9 +278,10 @@ impl Seen<'_> {
     /// The fate of a file that no workload used, where such files stay.
     fn cold(&self, file: &File) -> (Action, Reason) {
         match file.kind {
-            Kind::PythonSource => {
-                (Action::Module { source: false, stored: None, cold: true }, Reason::Cold)
-            }
+            Kind::PythonSource => (
+                Action::Module { source: false, stored: None, read: false, cold: true },
+                Reason::Cold,
+            ),
             // Bytecode that comes here is a module without a source.
             Kind::Data | Kind::Bytecode | Kind::Metadata | Kind::Licence => {
                 (Action::Copy, Reason::Cold)

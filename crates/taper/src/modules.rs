@@ -70,9 +70,9 @@ pub fn modules<'a>(
     for module in read {
         let found = &environment.files[module.plan.index];
         let executable = found.mode & 0o111 != 0;
-        let (order, cold) = match module.plan.action {
-            Action::Module { stored, cold, .. } => (stored, cold),
-            _ => (None, false),
+        let (order, read, cold) = match module.plan.action {
+            Action::Module { stored, read, cold, .. } => (stored, read, cold),
+            _ => (None, false, false),
         };
         match (order, module.code) {
             (Some(order), Some(code)) => {
@@ -94,7 +94,7 @@ pub fn modules<'a>(
                 } else {
                     out.original += module.hot;
                 }
-                let made = StoredModule { path: path.clone(), code, source, cold };
+                let made = StoredModule { path: path.clone(), code, source, read, cold };
                 out.units.push(unit(path, text, executable, reason, kept));
                 stored.push((order, made));
             }

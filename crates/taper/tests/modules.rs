@@ -40,7 +40,10 @@ const BY_PATH: &str = "DECLARED = 'declared'\n";
 const PROGRAM: &str = "
 import importlib, importlib.machinery, importlib.resources, importlib.util
 import inspect, os, pickle, pkgutil, runpy, sys, traceback
-import torch, torch.child, single
+for folder in sys.path:
+    if sys.argv[1:] and os.path.exists(os.path.join(folder, 'torch', 'early.py')):
+        print(open(os.path.join(folder, 'torch', 'early.py')).read())
+import torch, torch.child, torch.early, single
 from torch.sub import deep
 root = os.path.dirname(os.path.dirname(torch.__file__)) + os.sep
 short = lambda path: path.replace(root, '')
@@ -158,6 +161,7 @@ fn world() -> World {
         ("torch/tool.py", TOOL),
         ("torch/declared.py", BY_PATH),
         ("torch/data.txt", "data\n"),
+        ("torch/early.py", "# read early\n"),
         ("torch/sub/__init__.py", "def read_as_text():\n    return 1\n"),
         ("torch/sub/deep.py", "f = lambda: 0\n"),
         ("torch/cold/__init__.py", "# -*- coding: latin-1 -*-\ncold = 1\n"),
@@ -206,11 +210,15 @@ fn every_way_to_a_module_leads_to_the_same() {
         let world = world();
         pack(&world, "out", cold, &["program.py", cold]);
         let out = world.path("out");
-        // They lie in the store, in order; what was read as text is a file.
+        // They lie in the store, in order. What was read as text is a file where sources
+        // leave, or where it was read before there was a module from the store.
         assert!(out.join("_taper/modules").is_file());
         let text = |path: &str| fs::read_to_string(out.join(path)).unwrap();
         assert!(text("torch/sub/deep.py").starts_with("exec("), "{}", text("torch/sub/deep.py"));
-        assert!(text("torch/sub/__init__.py").contains("read_as_text"));
+        let early = text("torch/early.py");
+        assert!(early.contains("read early"), "{early}");
+        let read = text("torch/sub/__init__.py").contains("read_as_text");
+        assert_eq!(read, cold == "drop");
         assert_eq!(out.join("torch/tool.py").exists(), cold == "keep");
         // It works where it is moved to, and stays as it is.
         let moved = world.path("elsewhere");
