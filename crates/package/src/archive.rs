@@ -37,6 +37,11 @@ const HOT_CHUNK: usize = 1 << 23;
 /// wants one of them waits two milliseconds. Half as many would take 3 % more.
 const COLD_CHUNK: usize = 1 << 20;
 
+/// Bytes of a chunk of sources that a workload read, before compression. Programs read
+/// them folder by folder in the order of a listing, which is any order, and twice:
+/// `transformers` unpacked each chunk thirty times.
+const READ_CHUNK: usize = 1 << 17;
+
 /// A module in the store.
 #[derive(Debug)]
 pub struct StoredModule {
@@ -129,6 +134,7 @@ pub fn archive(modules: &[StoredModule], level: Level) -> Result<Vec<Entry<'stat
         }
         chunks.close(COLD_CHUNK);
     }
+    chunks.limit = READ_CHUNK;
     let mut sorted: Vec<usize> = (0..modules.len()).collect();
     sorted.sort_by_key(|number| modules[*number].place());
     for read in [true, false] {
