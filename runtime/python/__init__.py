@@ -1,13 +1,20 @@
 """Finds and loads the modules that this package holds in its store.
 
-Where a stored module's file would be, a file of one line runs it from the store.
+Where a stored module's file would be, a file of one line runs it from the store. Where
+the store holds sources too, `open` gives them in place of that line, and with it all that
+reads sources in Python: linecache, and so traceback, inspect, pdb and warnings; tokenize,
+pathlib, and the interpreter itself when it shows a line. What goes to the system by other
+ways (`os.open`, `io.FileIO`, other programs) reads the line.
 """
 
 import _imp
+import builtins
 import ctypes
+import io
 import marshal
 import os
 import sys
+import types
 from importlib.machinery import (
     BYTECODE_SUFFIXES,
     EXTENSION_SUFFIXES,
@@ -21,11 +28,13 @@ from importlib.util import decode_source, spec_from_file_location
 
 _HERE = os.path.dirname(os.path.abspath(__file__))
 _ROOT = os.path.dirname(_HERE) + os.sep
+_REAL = os.path.join(os.path.realpath(_ROOT), "")
 
-# Modules lie in the order in which they are loaded; so many chunks stay unpacked.
-_KEPT_CHUNKS = 2
+# So many chunks stay unpacked: of modules that lie in the order in which programs load
+# them, and of modules and sources that lie in the order of their names.
+_KEPT_CHUNKS = (2, 4)
 
-# How the file of a module starts that has its source nowhere in the package.
+# How the file of a module starts that has its source elsewhere or nowhere.
 _STUB = b'exec(__import__("_taper").code(__file__))'
 
 _ERRORS = {
@@ -48,43 +57,104 @@ class _Store:
                 os.fsencode(path), ctypes.byref(self._bytes), ctypes.byref(self._size)
             )
         )
-        self._chunks = {}
+        self._kept = [{}, {}]
+        self.first_cold = 0
 
     def _check(self, code):
         if code:
             reason = _ERRORS.get(code) or os.strerror(code)
-            raise ImportError(f"cannot read {self._path}: {reason}; copy the package again")
+            raise OSError(f"cannot read {self._path}: {reason}; copy the package again")
 
-    def bytes(self, place):
-        """The bytes at `place`: a chunk, an offset in it and a length (`None`: all)."""
-        number, start, length = place
-        chunk = self._chunks.get(number)
-        if chunk is None:
-            size = self._runtime.taper_length(self._bytes, self._size, number)
-            if size < 0:
-                self._check(size)
-            chunk = bytearray(size)
-            if size:
-                out = (ctypes.c_char * size).from_buffer(chunk)
-                self._check(
-                    self._runtime.taper_read(
-                        self._bytes, self._size, number, out, ctypes.c_size_t(size)
-                    )
+    def chunk(self, number):
+        """The bytes of a chunk, unpacked anew."""
+        size = self._runtime.taper_length(self._bytes, self._size, number)
+        if size < 0:
+            self._check(size)
+        chunk = bytearray(size)
+        if size:
+            out = (ctypes.c_char * size).from_buffer(chunk)
+            self._check(
+                self._runtime.taper_read(
+                    self._bytes, self._size, number, out, ctypes.c_size_t(size)
                 )
-            chunks = dict(self._chunks)
-            while len(chunks) >= _KEPT_CHUNKS:
-                del chunks[next(iter(chunks))]
-            chunks[number] = chunk
-            self._chunks = chunks
-        return memoryview(chunk)[start : None if length is None else start + length]
+            )
+        return memoryview(chunk)
+
+    def bytes(self, number, start, length):
+        """So many bytes from `start` in a chunk."""
+        cold = number >= self.first_cold
+        chunk = self._kept[cold].get(number)
+        if chunk is None:
+            chunk = self.chunk(number)
+            kept = dict(self._kept[cold])
+            while len(kept) >= _KEPT_CHUNKS[cold]:
+                del kept[next(iter(kept))]
+            kept[number] = chunk
+            self._kept[cold] = kept
+        return chunk[start : start + length]
 
 
-_store = _Store(os.path.join(_HERE, "modules"))
-# By path without suffix: where the code is.
-_index = marshal.loads(_store.bytes((0, 0, None)))
-_folders = {}
-for _path in _index:
-    _folders.setdefault(_path.rpartition("/")[0], []).append(_path)
+try:
+    _store = _Store(os.path.join(_HERE, "modules"))
+    # By folder, its first row in the table and the names of its modules.
+    _store.first_cold, _folders = marshal.loads(_store.chunk(0))
+    # For each module the places of its code and of its source.
+    _table = _store.chunk(1).cast("I")
+except OSError as _error:
+    raise ImportError(str(_error)) from None
+_names = {}
+
+
+def _modules(folder):
+    """The rows of the modules of a folder, by name."""
+    found = _names.get(folder)
+    if found is None:
+        if folder not in _folders:
+            return {}
+        first, names = _folders[folder]
+        found = _names[folder] = dict(zip(names.split(" "), range(first, len(_table) // 6)))
+    return found
+
+
+def _row(path):
+    """The row of the module whose source is, or would be, at `path`."""
+    for root in (_ROOT, _REAL):
+        if path.startswith(root) and path.endswith(".py"):
+            folder, _, name = path[len(root) : -3].replace(os.sep, "/").rpartition("/")
+            return _modules(folder).get(name)
+    return None
+
+
+def _source(path):
+    """The source of the stored module at `path`; `None` where it is not in the store."""
+    row = _row(path)
+    if row is None or not _table[6 * row + 3]:
+        return None
+    return bytes(_store.bytes(*_table[6 * row + 3 : 6 * row + 6]))
+
+
+def _code(path):
+    row = _row(path)
+    if row is None:
+        raise ImportError(f"{path} is not a module of the package in {_ROOT}", path=path)
+    try:
+        if not _table[6 * row]:
+            return _compiled(_source(path), path)
+        found = marshal.loads(_store.bytes(*_table[6 * row : 6 * row + 3]))
+    except OSError as error:
+        raise ImportError(str(error), path=path) from None
+    _imp._fix_co_filename(found, path)
+    return found
+
+
+def _compiled(source, path):
+    """The code of a module that is in the store as its source only."""
+    import warnings
+
+    with warnings.catch_warnings():
+        # Whoever installed it saw them.
+        warnings.simplefilter("ignore")
+        return compile(source, path, "exec", dont_inherit=True)
 
 
 class Loader(SourceFileLoader):
@@ -93,19 +163,19 @@ class Loader(SourceFileLoader):
     def get_code(self, fullname):
         return _code(self.path)
 
+    def get_data(self, path):
+        data = super().get_data(path)
+        if data.startswith(_STUB):
+            source = _source(os.path.abspath(path))
+            return data if source is None else source
+        return data
+
     def get_source(self, fullname):
-        source = self.get_data(self.path)
+        try:
+            source = self.get_data(self.path)
+        except OSError as error:
+            raise ImportError(str(error), name=fullname, path=self.path) from error
         return None if source.startswith(_STUB) else decode_source(source)
-
-
-def _code(path):
-    found = marshal.loads(_store.bytes(_index[_key(path)]))
-    _imp._fix_co_filename(found, path)
-    return found
-
-
-def _key(path):
-    return path[len(_ROOT) : -3].replace(os.sep, "/")
 
 
 class Finder:
@@ -129,9 +199,10 @@ class Finder:
         return self._files
 
     def find_spec(self, fullname, target=None):
-        key = self._prefix + fullname.rpartition(".")[2]
-        package = key + "/__init__" in _index
-        if not package and key not in _index:
+        name = fullname.rpartition(".")[2]
+        key = self._prefix + name
+        package = "__init__" in _modules(key)
+        if not package and name not in _modules(self._inside):
             return self._on_disk().find_spec(fullname, target)
         place = _ROOT + key.replace("/", os.sep)
         path = place + os.sep + "__init__.py" if package else place + ".py"
@@ -154,13 +225,12 @@ class Finder:
         if os.path.isdir(self.path):
             for name, package in pkgutil.iter_importer_modules(self._on_disk()):
                 found[name] = package
-        for path in _folders.get(self._inside, ()):
-            name = path.rpartition("/")[2]
+        for name in _modules(self._inside):
             if name != "__init__":
                 found[name] = False
         for folder in _folders:
             parent, _, name = folder.rpartition("/")
-            if folder and parent == self._inside and folder + "/__init__" in _index:
+            if folder and parent == self._inside and "__init__" in _modules(folder):
                 found[name] = True
         return [(prefix + name, found[name]) for name in sorted(found)]
 
@@ -170,7 +240,8 @@ def _hook(folder):
     if not place.startswith(_ROOT):
         raise ImportError("not a folder of this package", path=folder)
     inside = place[len(_ROOT) : -1].replace(os.sep, "/")
-    if place != _ROOT and inside not in _folders:
+    below = inside + "/"
+    if not (place == _ROOT or inside in _folders or any(f.startswith(below) for f in _folders)):
         raise ImportError("not a folder of the store", path=folder)
     return Finder(place[:-1] if place != os.sep else place)
 
@@ -188,6 +259,93 @@ def code(path):
         spec.loader = about["__loader__"] = Loader(spec.loader.name, path)
     return _code(path)
 
+
+class _Io:
+    """What the `open` below is a method of. Pickled, it is the module `io`, so `open` comes
+    back as the `open` of the process that reads it."""
+
+    def __reduce__(self):
+        return __import__, ("io",)
+
+
+def _stands_in(
+    self,
+    file,
+    mode="r",
+    buffering=-1,
+    encoding=None,
+    errors=None,
+    newline=None,
+    closefd=True,
+    opener=None,
+):
+    try:
+        if (file if file.__class__ is str else _name(file))[-3:] == ".py" and opener is None:
+            opener = _opener
+        return _open(file, mode, buffering, encoding, errors, newline, closefd, opener)
+    except BaseException as error:
+        # These frames are no part of the program: a bare `raise` does not add them again
+        # (Python 3.10 shows them).
+        error.__traceback__ = None if opener is _opener else error.__traceback__.tb_next
+        raise
+
+
+def _name(file):
+    """The name of a file as text, if it has one."""
+    if isinstance(file, (bytes, os.PathLike)):
+        return os.fsdecode(file)
+    return file if isinstance(file, str) else ""
+
+
+def _opener(file, flags):
+    """Opens a file; where the line of a stored module is there, its source."""
+    found = os.open(file, flags, 0o666)
+    caller = sys._getframe(1).f_back
+    # What enters an archive has the size that the file says.
+    archived = caller is not None and caller.f_globals.get("__name__") == "tarfile"
+    if archived or flags & 3 != os.O_RDONLY:
+        return found
+    opened = [found]
+    try:
+        source = None
+        if os.pread(found, len(_STUB), 0) == _STUB:
+            source = _source(os.path.abspath(_name(file)))
+        if source is not None:
+            opened.append(_memory())
+            with _open(opened[-1], "wb", closefd=False) as out:
+                out.write(source)
+            os.lseek(opened[-1], 0, os.SEEK_SET)
+        return opened.pop()
+    finally:
+        for number in opened:
+            os.close(number)
+
+
+def _memory():
+    """A file without a name."""
+    try:
+        return os.memfd_create("source")
+    except (AttributeError, OSError):
+        # An old kernel or C library, or a sandbox.
+        import tempfile
+
+        with tempfile.TemporaryFile() as file:
+            return os.dup(file.fileno())
+
+
+_open = io.open
+if any(_table[3::6]):
+    # A bound method, as the function in C is, does not become one of a class that keeps it.
+    _stands_in.__name__ = _stands_in.__qualname__ = "open"
+    _stands_in.__module__, _stands_in.__doc__ = _open.__module__, _open.__doc__
+    io.open = builtins.open = types.MethodType(_stands_in, _Io())
+    # Modules that are here already may have taken the function for themselves.
+    for _module, _place in (("tokenize", "_builtin_open"), ("pathlib", "open")):
+        _owner = sys.modules.get(_module)
+        # Python 3.10's pathlib holds it in a class.
+        _owner = getattr(_owner, "_NormalAccessor", _owner)
+        if getattr(_owner, _place, None) is _open:
+            setattr(_owner, _place, io.open)
 
 sys.path_hooks.insert(0, _hook)
 for _folder in list(sys.path_importer_cache):

@@ -10,7 +10,7 @@ mod manifest;
 mod marshal;
 mod record;
 
-pub use archive::{FINDER, LIBRARY, RUNTIME, STUB, StoredModule, archive};
+pub use archive::{ENTRANCE, FINDER, LIBRARY, RUNTIME, STUB, StoredModule, archive};
 pub use bytecode::{Bytecode, Compiler, cached, renamed, unchecked};
 pub use folder::{Content, Entry, Stage, Writer, Written};
 pub use manifest::{Bytes, FORMAT, Files, MANIFEST, Manifest};

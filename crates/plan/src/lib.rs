@@ -10,6 +10,7 @@ mod libraries;
 mod mapped;
 mod modules;
 mod planner;
+mod programs;
 mod reason;
 
 pub use choice::Choice;

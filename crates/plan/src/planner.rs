@@ -46,12 +46,16 @@ pub enum Action {
     },
     /// A module enters with bytecode that is never checked against its source.
     Module {
-        /// Whether its source enters too: a workload read it, and not only its
+        /// Whether its source enters too, as a file: a workload read it, and not only its
         /// bytecode.
         source: bool,
+        /// Whether a workload read its source, which comes from the store.
+        read: bool,
         /// Its place in the order of the store of modules; `None` for one that stays
         /// a file.
         stored: Option<usize>,
+        /// Whether no workload imported it.
+        cold: bool,
     },
     /// The list of a distribution's files is written anew.
     Record,
@@ -110,13 +114,17 @@ pub fn plan(
     options.keep.check("keep", environment)?;
     options.drop.check("drop", environment)?;
     let sources = imported_sources(environment, profile);
+    let started = match options.cold {
+        Cold::Keep => crate::programs::named(environment, profile, gpu)?,
+        Cold::Drop => BTreeSet::new(),
+    };
     let decided: Vec<(FilePlan, Option<String>)> = environment
         .files
         .par_iter()
         .enumerate()
         .filter(|(_, file)| file.in_scope)
         .map(|(index, file)| {
-            let seen = Seen { environment, profile, gpu, sources: &sources };
+            let seen = Seen { environment, profile, gpu, sources: &sources, started: &started };
             let mut problem = None;
             let (action, reason) = seen.decide(file, options, &mut problem)?;
             let path = file.path.clone();
@@ -134,7 +142,7 @@ pub fn plan(
         plan.files.push(file);
     }
     plan.files.sort_by(|a, b| a.path.cmp(&b.path));
-    crate::modules::store(&mut plan.files, environment, profile);
+    crate::modules::store(&mut plan.files, environment, profile, options.cold);
     Ok(plan)
 }
 
@@ -179,6 +187,8 @@ struct Seen<'a> {
     profile: &'a Profile,
     gpu: &'a GpuSide,
     sources: &'a BTreeSet<String>,
+    /// Programs that some module may start.
+    started: &'a BTreeSet<String>,
 }
 
 impl Seen<'_> {
@@ -211,19 +221,25 @@ impl Seen<'_> {
             return Ok((Action::Leave, Reason::GpuSide));
         }
         if file.kind == Kind::Bytecode && source_of(path).is_some() {
-            let stays = source_of(path).is_some_and(|source| self.sources.contains(&source));
+            let stays = source_of(path).is_some_and(|source| match options.cold {
+                Cold::Keep => self.stays(&source, options),
+                Cold::Drop => self.sources.contains(&source),
+            });
             let reason = if stays { Reason::Replaced } else { Reason::Unused };
             return Ok((Action::Leave, reason));
         }
         if keep {
             let module = file.kind == Kind::PythonSource;
-            let action =
-                if module { Action::Module { source: true, stored: None } } else { Action::Copy };
-            return Ok((action, Reason::Kept));
+            let cold = !self.sources.contains(path);
+            let kept = Action::Module { source: true, stored: None, read: false, cold };
+            return Ok((if module { kept } else { Action::Copy }, Reason::Kept));
         }
         if self.sources.contains(path) {
             let source = self.profile.opened.contains(path);
-            return Ok((Action::Module { source, stored: None }, Reason::Opened));
+            return Ok((
+                Action::Module { source, stored: None, read: false, cold: false },
+                Reason::Opened,
+            ));
         }
         let loaded = self.profile.libraries.contains_key(path);
         if loaded || (options.cold == Cold::Keep && file.kind == Kind::SharedLibrary) {
@@ -237,12 +253,50 @@ impl Seen<'_> {
                     return Ok((Action::Copy, Reason::NotUnderstood));
                 }
             }
+            if file.kind == Kind::PythonSource && options.cold == Cold::Keep {
+                // Read as text and not imported: as a module it is cold.
+                return Ok((
+                    Action::Module { source: true, stored: None, read: false, cold: true },
+                    Reason::Opened,
+                ));
+            }
             return Ok((Action::Copy, Reason::Opened));
         }
         if self.profile.probed.contains(path) && file.kind != Kind::PythonSource {
             return Ok((Action::Copy, Reason::Probed));
         }
-        Ok((Action::Leave, Reason::Unused))
+        Ok(match options.cold {
+            Cold::Keep => self.cold(file),
+            Cold::Drop => (Action::Leave, Reason::Unused),
+        })
+    }
+
+    /// The fate of a file that no workload used, where such files stay.
+    fn cold(&self, file: &File) -> (Action, Reason) {
+        match file.kind {
+            Kind::PythonSource => (
+                Action::Module { source: false, stored: None, read: false, cold: true },
+                Reason::Cold,
+            ),
+            // Bytecode that comes here is a module without a source.
+            Kind::Data | Kind::Bytecode | Kind::Metadata | Kind::Licence => {
+                (Action::Copy, Reason::Cold)
+            }
+            Kind::Program if self.started.contains(&file.path) => (Action::Copy, Reason::Started),
+            Kind::Program => (Action::Leave, Reason::Unstarted),
+            Kind::Header | Kind::StaticLibrary | Kind::TypeStub => (Action::Leave, Reason::Tools),
+            Kind::GpuCode => (Action::Leave, Reason::GpuSide),
+            Kind::SharedLibrary => (Action::Leave, Reason::Unused),
+        }
+    }
+
+    /// Whether the module with this source is in the package, where nothing is lost.
+    fn stays(&self, source: &str, options: &Options) -> bool {
+        self.environment.file(source).is_some_and(|file| {
+            file.in_scope
+                && !self.gpu.contains(source)
+                && !options.drop.contains(self.environment, file)
+        })
     }
 
     /// A library that a workload loaded or, where nothing is lost, may load.

@@ -12,8 +12,6 @@ pub enum Reason {
     Probed,
     /// A workload loaded this library; its pages have reasons of their own.
     Loaded,
-    /// No workload used it; it comes back when it is touched.
-    Cold,
     /// A library that stays names this one.
     Needed,
     /// Distribution metadata and licences always stay.
@@ -22,12 +20,20 @@ pub enum Reason {
     Bytecode,
     /// `--keep` named it.
     Kept,
-    /// It brings the modules that workloads imported.
+    /// It brings the modules of the package.
     Store,
     /// It stands for a GPU library that kept libraries bind to.
     StandIn,
     /// A shared library that is not understood is copied whole.
     NotUnderstood,
+    /// No workload used it, and the target can.
+    Cold,
+    /// A program that no workload started and a module may.
+    Started,
+    /// A program that no module names: only people start it.
+    Unstarted,
+    /// Only compilers, linkers and type checkers read it.
+    Tools,
     /// No workload used it.
     Unused,
     /// It belongs to the GPU side, and the target is the CPU.
@@ -45,14 +51,17 @@ impl Reason {
             Self::Opened => "a workload opened it",
             Self::Probed => "a workload asked for its existence or size",
             Self::Loaded => "a workload loaded it",
-            Self::Cold => "no workload used it; it comes back when it is touched",
             Self::Needed => "a library that stays needs it",
             Self::Metadata => "metadata and licences always stay",
             Self::Bytecode => "bytecode of a module that stays",
             Self::Kept => "--keep names it",
-            Self::Store => "it brings the modules that workloads imported",
+            Self::Store => "it brings the modules of the package",
             Self::StandIn => "stands for a GPU library that kept libraries bind to",
             Self::NotUnderstood => "a library that is not understood is copied whole",
+            Self::Cold => "no workload used it; it comes back when it is touched",
+            Self::Started => "no workload started it, and a module may",
+            Self::Unstarted => "a program that only people start",
+            Self::Tools => "only compilers and type checkers read it",
             Self::Unused => "no workload used it",
             Self::GpuSide => "it belongs to the GPU side and the target is the CPU",
             Self::Dropped => "--drop names it",

@@ -4,10 +4,10 @@ use crate::write::Unit;
 use anyhow::{Context, Result, bail};
 use environment::Environment;
 use package::{
-    Bytecode, Compiler, Content, Entry, FINDER, Level, RUNTIME, STUB, StoredModule, archive,
-    cached, renamed, unchecked,
+    Bytecode, Compiler, Content, ENTRANCE, Entry, FINDER, Level, RUNTIME, STUB, StoredModule,
+    archive, cached, renamed, unchecked,
 };
-use plan::{Action, FilePlan, Plan, Reason};
+use plan::{Action, Cold, FilePlan, Plan, Reason};
 use rayon::prelude::*;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -23,8 +23,8 @@ pub struct Modules<'a> {
     pub original: u64,
 }
 
-/// What stands in a source file that nobody read. Python uses its bytecode; there
-/// are no lines for tracebacks and `inspect.getsource` raises OSError.
+/// What stands in a source file that nobody read, where such sources leave. Python uses
+/// its bytecode; there are no lines for tracebacks and `inspect.getsource` raises OSError.
 const NO_SOURCE: &[u8] =
     b"# The source of this module is not in this package: no workload read it.\n";
 
@@ -42,7 +42,13 @@ struct Module<'p> {
 
 /// Every module with its bytecode: what the installer left, where Python would use it,
 /// and else compiled anew.
-pub fn modules<'a>(environment: &Environment, plan: &Plan, level: Level) -> Result<Modules<'a>> {
+/// With [`Cold::Keep`], the sources of what is in the store are there too.
+pub fn modules<'a>(
+    environment: &Environment,
+    plan: &Plan,
+    fate: Cold,
+    level: Level,
+) -> Result<Modules<'a>> {
     let interpreter = &environment.interpreter;
     let bytecode = Bytecode { magic: interpreter.magic, minor: interpreter.minor() };
     let scratch = tempfile::tempdir().context("cannot make a temporary folder")?;
@@ -64,21 +70,31 @@ pub fn modules<'a>(environment: &Environment, plan: &Plan, level: Level) -> Resu
     for module in read {
         let found = &environment.files[module.plan.index];
         let executable = found.mode & 0o111 != 0;
-        let order = match module.plan.action {
-            Action::Module { stored, .. } => stored,
-            _ => None,
+        let (order, read, cold) = match module.plan.action {
+            Action::Module { stored, read, cold, .. } => (stored, read, cold),
+            _ => (None, false, false),
         };
         match (order, module.code) {
             (Some(order), Some(code)) => {
-                out.original += module.hot;
                 let path = module.plan.path.clone();
-                let made = StoredModule { path: path.clone(), code };
+                let (mut code, mut source) = (Some(code), None);
                 // A workload read it, perhaps as a file: it stays one.
                 let (text, reason, kept) = if module.plan.action.keeps_source() {
                     (module.text, module.plan.reason, found.size)
                 } else {
-                    (STUB.to_vec(), Reason::Store, 0)
+                    if fate == Cold::Keep {
+                        out.original += found.size;
+                        source = Some(module.text);
+                    }
+                    let reason = if cold { Reason::Cold } else { Reason::Store };
+                    (STUB.to_vec(), reason, 0)
                 };
+                if cold && source.is_some() && is_test(&path) {
+                    code = None;
+                } else {
+                    out.original += module.hot;
+                }
+                let made = StoredModule { path: path.clone(), code, source, read, cold };
                 out.units.push(unit(path, text, executable, reason, kept));
                 stored.push((order, made));
             }
@@ -109,10 +125,17 @@ pub fn modules<'a>(environment: &Environment, plan: &Plan, level: Level) -> Resu
         out.units.push(unit(RUNTIME.into(), FINDER.to_vec(), false, Reason::Store, 0));
         let tops = stored.iter().filter(|module| module.is_top());
         let files =
-            tops.map(|module| (module.path.clone(), STUB)).chain([(RUNTIME.into(), FINDER)]);
+            tops.map(|module| (module.path.clone(), ENTRANCE)).chain([(RUNTIME.into(), FINDER)]);
         entrances(&mut out.units, files.collect(), bytecode, &compiler, scratch.path())?;
     }
     Ok(out)
+}
+
+/// Whether the module at `path` is one of a distribution's tests, which only its
+/// developers run: compiling it when it is imported is good enough. A third of the code
+/// that no workload imports is theirs.
+fn is_test(path: &str) -> bool {
+    path.split('/').rev().skip(1).any(|folder| matches!(folder, "tests" | "test"))
 }
 
 /// Reads every module and the bytecode that the installer left of it.

@@ -51,7 +51,7 @@ pub fn run(command: &Pack, global: &Global, talk: &Talk) -> Result<Exit> {
     };
 
     let outcome = talk.phase("write", || {
-        write::write(&environment, &view, &plan, command.level.store(), &stage)
+        write::write(&environment, &view, &plan, options.cold, command.level.store(), &stage)
     })?;
     let original: u64 = plan.files.iter().map(|file| file.size).sum();
     let others: u64 = outcome.written.iter().map(|file| file.size).sum();

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use elf::{Library, PageSet};
 use environment::Environment;
 use package::{Content, Entry, Level, Stage, Written, record};
-use plan::{Action, FilePlan, MappedFile, Plan, Reason};
+use plan::{Action, Cold, FilePlan, MappedFile, Plan, Reason};
 use rayon::prelude::*;
 use shrink::{Limits, Shrunk};
 use standin::Request;
@@ -65,10 +65,11 @@ pub fn write(
     environment: &Environment,
     view: &View,
     plan: &Plan,
+    fate: Cold,
     level: Level,
     stage: &Stage,
 ) -> Result<Outcome> {
-    let modules = modules::modules(environment, plan, level)?;
+    let modules = modules::modules(environment, plan, fate, level)?;
     let mut units = modules.units;
     let stand_ins = stand_ins(environment, view, plan)?;
     let spoken = Spoken::of(environment, plan, &stand_ins)?;
@@ -251,7 +252,11 @@ fn records(
     let written = stage.write(&entries)?;
     let sum: u64 = written.iter().map(|file| file.size).sum();
     *outcome.reasons.entry(Reason::Metadata.text().to_owned()).or_default() += sum;
-    outcome.hot += sum;
+    // A list may be longer than the installer's; that much is not the original's.
+    let hot = entries.iter().zip(&written).map(|(entry, file)| {
+        environment.file(&entry.path).map_or(0, |original| original.size.min(file.size))
+    });
+    outcome.hot += hot.sum::<u64>();
     outcome.written.extend(written);
     Ok(())
 }

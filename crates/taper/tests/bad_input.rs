@@ -2,49 +2,38 @@
 //! behind. A small virtual environment with a make-believe torch is enough to reach
 //! each place where input is refused; what runs is real.
 
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+mod world;
 
-struct World {
-    place: tempfile::TempDir,
+use std::fs;
+use std::ops::Deref;
+use std::path::Path;
+use std::process::Command;
+
+struct World(world::World);
+
+impl Deref for World {
+    type Target = world::World;
+
+    fn deref(&self) -> &world::World {
+        &self.0
+    }
 }
 
+const TORCH: &str = "import ctypes, os
+library = ctypes.CDLL(os.path.join(os.path.dirname(__file__), 'lib', 'small.so'))
+";
+
 impl World {
-    /// A folder with a virtual environment and, if `torch`, a distribution of that
-    /// name whose shared library is a real one, built here.
+    /// A virtual environment and, if `torch`, a distribution of that name whose shared
+    /// library is a real one, built here.
     fn new(torch: bool) -> Self {
-        let place = tempfile::tempdir().unwrap();
-        let made = Command::new("python3")
-            .args(["-m", "venv", "--without-pip"])
-            .arg(place.path().join("env"))
-            .status()
-            .unwrap();
-        assert!(made.success());
-        let world = Self { place };
-        if torch {
-            world.install("torch/__init__.py", "import ctypes, os\nlibrary = ctypes.CDLL(os.path.join(os.path.dirname(__file__), 'lib', 'small.so'))\n");
-            world.install("torch-2.0.dist-info/METADATA", "Name: torch\nVersion: 2.0\n");
-            world.install("torch-2.0.dist-info/RECORD", "torch/__init__.py,,\ntorch/lib/small.so,,\ntorch-2.0.dist-info/METADATA,,\ntorch-2.0.dist-info/RECORD,,\n");
-            world.build("int used(void) { return 7; }");
+        if !torch {
+            return Self(world::World::new());
         }
+        let files = [("torch/__init__.py", TORCH), ("torch/lib/small.so", "")];
+        let world = Self(world::World::with_torch(&files));
+        world.build("int used(void) { return 7; }");
         world
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.place.path().join(name)
-    }
-
-    fn packages(&self) -> PathBuf {
-        let lib = self.path("env/lib");
-        let python = fs::read_dir(lib).unwrap().next().unwrap().unwrap().path();
-        python.join("site-packages")
-    }
-
-    fn install(&self, path: &str, text: &str) {
-        let file = self.packages().join(path);
-        fs::create_dir_all(file.parent().unwrap()).unwrap();
-        fs::write(file, text).unwrap();
     }
 
     fn build(&self, source: &str) {
@@ -61,17 +50,6 @@ impl World {
         assert!(done.success());
     }
 
-    fn taper(&self, words: &[&str]) -> Output {
-        Command::new(env!("CARGO_BIN_EXE_taper"))
-            .arg("--python")
-            .arg(self.path("env/bin/python"))
-            .args(words)
-            .current_dir(self.place.path())
-            .env_remove("VIRTUAL_ENV")
-            .output()
-            .unwrap()
-    }
-
     /// Runs taper and checks exit code, words of the error, and that there is no OUT
     /// nor a part of one.
     fn refuses(&self, code: i32, words: &[&str], arguments: &[&str]) {
@@ -81,7 +59,7 @@ impl World {
         for word in words {
             assert!(said.contains(word), "{word:?} is not in: {said}");
         }
-        for entry in fs::read_dir(self.place.path()).unwrap() {
+        for entry in fs::read_dir(self.folder()).unwrap() {
             let name = entry.unwrap().file_name().to_string_lossy().into_owned();
             assert!(!name.starts_with(".taper") && name != "out", "{name} was left");
         }
@@ -107,7 +85,7 @@ fn a_small_environment_packs_and_verifies() {
     again[2] = "twice";
     assert_eq!(world.taper(&again).status.code(), Some(0));
     let mut compare = Command::new("diff");
-    compare.args(["-r", "out", "twice"]).current_dir(world.place.path());
+    compare.args(["-r", "out", "twice"]).current_dir(world.folder());
     assert!(compare.status().unwrap().success());
 }
 
@@ -122,7 +100,7 @@ fn no_such_interpreter() {
     let world = World::new(false);
     let done = Command::new(env!("CARGO_BIN_EXE_taper"))
         .args(["inspect", "--python", "/nowhere/python"])
-        .current_dir(world.place.path())
+        .current_dir(world.folder())
         .output()
         .unwrap();
     assert_eq!(done.status.code(), Some(2));
