@@ -9,7 +9,8 @@
 use crate::library::{self, Library};
 use crate::map::Memory;
 use crate::say::Line;
-use crate::{restore, slots, symbols};
+use crate::slots::{self, Working};
+use crate::{restore, symbols};
 use core::ffi::{CStr, c_char, c_int, c_void};
 use core::{mem, slice};
 use libc::ucontext_t;
@@ -31,7 +32,7 @@ pub fn refuse(address: usize, code: c_int, machine: &mut ucontext_t) -> bool {
         let called = (place == address && code != SI_KERNEL)
             // SAFETY: the instruction has just been read there.
             || (code == SI_KERNEL && unsafe { (place as *const u8).read() } == HALT);
-        if called && let Some(name) = name(&library, (place - library.base) as u64) {
+        if called && let Some(name) = name(library, (place - library.base) as u64) {
             let of = library.note.name();
             let file = of.iter().rposition(|byte| *byte == b'/').map_or(of, |at| &of[at + 1..]);
             let arguments = [
@@ -61,8 +62,30 @@ pub fn refuse(address: usize, code: c_int, machine: &mut ucontext_t) -> bool {
     false
 }
 
+/// A question, and its answer.
+struct Search {
+    library: Library,
+    address: u64,
+    slot: Working,
+    name: Option<&'static [u8]>,
+}
+
 /// The name of the absent function that starts at an unrelocated `address`.
-fn name(library: &Library, address: u64) -> Option<&'static [u8]> {
+fn name(library: Library, address: u64) -> Option<&'static [u8]> {
+    let mut search = Search { library, address, slot: slots::take(slots::process()), name: None };
+    let top = search.slot.stack();
+    // SAFETY: `look` takes a pointer to such a search.
+    unsafe { slots::on_stack(top, look, (&raw mut search).cast()) };
+    search.name
+}
+
+extern "C" fn look(search: *mut c_void) {
+    // SAFETY: `name` gives a valid one.
+    let search = unsafe { &mut *search.cast::<Search>() };
+    search.name = found(&search.library, search.address, &mut search.slot);
+}
+
+fn found(library: &Library, address: u64, slot: &mut Working) -> Option<&'static [u8]> {
     let number = library.note.names()?;
     let store = library::store()?;
     let length = store.entry(number)?.length as usize;
@@ -71,7 +94,6 @@ fn name(library: &Library, address: u64) -> Option<&'static [u8]> {
         let memory = Memory::new(length.next_multiple_of(PAGE as usize))?.keep().cast::<u8>();
         // SAFETY: fresh memory of that length.
         let out = unsafe { slice::from_raw_parts_mut(memory, length) };
-        let mut slot = slots::take(slots::process());
         let mut workspace = Workspace::new(slot.workspace())?;
         if store.read(number, out, &mut workspace).is_err() {
             Line::new()

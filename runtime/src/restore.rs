@@ -7,7 +7,7 @@
 use crate::library::{self, Library};
 use crate::say::Line;
 use crate::slots::{self, Working};
-use core::ffi::{CStr, c_int};
+use core::ffi::{CStr, c_int, c_void};
 use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use note::{PAGE, Run};
@@ -90,7 +90,9 @@ pub fn restore(fault: Fault) -> bool {
     let mut slot = slots::take(own);
     let slot = &mut slot;
     let mut work = Work { library: &library, store: &store, number, index, slot, pages: 0 };
-    on_stack(&mut work);
+    let top = work.slot.stack();
+    // SAFETY: `bring` takes a pointer to such work.
+    unsafe { slots::on_stack(top, bring, (&raw mut work).cast()) };
     state.store(DONE, Ordering::Release);
     if TALKS.load(Ordering::Relaxed) {
         let spent = now().saturating_sub(start);
@@ -148,28 +150,9 @@ struct Work<'a> {
     pages: u64,
 }
 
-/// Runs [`bring`] on the slot's stack.
-fn on_stack(work: &mut Work<'_>) {
-    let top = work.slot.stack();
-    let work: *mut Work<'_> = work;
-    // SAFETY: the stack is the slot's own and aligned to a page. `r12` keeps the old stack
-    // pointer: the function keeps that register, as every function must.
-    unsafe {
-        core::arch::asm!(
-            "xchg rsp, r12",
-            "call {bring}",
-            "mov rsp, r12",
-            bring = sym bring,
-            in("rdi") work,
-            inout("r12") top => _,
-            clobber_abi("C"),
-        );
-    }
-}
-
-extern "C" fn bring(work: *mut Work<'_>) {
-    // SAFETY: `on_stack` gives a valid one.
-    let work = unsafe { &mut *work };
+extern "C" fn bring(work: *mut c_void) {
+    // SAFETY: `restore` gives a valid one.
+    let work = unsafe { &mut *work.cast::<Work<'_>>() };
     let fail = |what: &str| -> ! {
         Line::new()
             .text("cannot bring back a part of ")

@@ -2,6 +2,7 @@
 
 use crate::map::Memory;
 use crate::say::Line;
+use core::ffi::c_void;
 use core::ptr;
 use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 use store::Workspace;
@@ -111,5 +112,26 @@ impl Working {
 impl Drop for Working {
     fn drop(&mut self) {
         self.0.owner.store(0, Ordering::Release);
+    }
+}
+
+/// Calls `function` with `argument` on the stack that ends at `top`, a slot's: that of the
+/// thread, or the one that it has for signals, may be small.
+///
+/// # Safety
+/// The stack is nobody else's, and `argument` what `function` takes.
+pub unsafe fn on_stack(top: *mut u8, function: extern "C" fn(*mut c_void), argument: *mut c_void) {
+    // SAFETY: the caller's promise; the end of a slot's stack is aligned to a page. `r12`
+    // keeps the old stack pointer: the function keeps that register, as every one must.
+    unsafe {
+        core::arch::asm!(
+            "xchg rsp, r12",
+            "call {function}",
+            "mov rsp, r12",
+            function = in(reg) function,
+            in("rdi") argument,
+            inout("r12") top => _,
+            clobber_abi("C"),
+        );
     }
 }
