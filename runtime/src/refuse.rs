@@ -137,6 +137,7 @@ core::arch::global_asm!(
     "call rax",
     "ud2",
     "2:",
+    "mov rax, [rsp]",
     "xor edx, edx",
     "pxor xmm0, xmm0",
     "add rsp, 40",
@@ -151,8 +152,66 @@ core::arch::global_asm!(
 /// Bytes of a `std::runtime_error`.
 const SIZE: usize = 16;
 
+/// What tells the interpreter that an error is set: -1 where it takes what comes back for a
+/// number, a null pointer otherwise. The instructions at `caller`, to which the call
+/// returns, show it: they look at half of the register, or compare it with -1. Where the
+/// first few do not show it, it is a pointer: most functions that Python calls return one.
+///
+/// # Safety
+/// `caller` is code.
+unsafe fn answer(mut caller: *const u8) -> usize {
+    const NUMBER: usize = usize::MAX;
+    for _ in 0..12 {
+        // SAFETY: code goes on for longer than an instruction behind a call.
+        let byte = |at: usize| unsafe { caller.add(at).read() };
+        let prefix = if byte(0) & 0xf0 == 0x40 { byte(0) } else { 0 };
+        let at = usize::from(prefix != 0);
+        let (code, mode) = (byte(at), byte(at + 1));
+        let answer = if prefix & 8 == 0 { NUMBER } else { 0 };
+        // Bits of the prefix extend the numbers of registers; a is 0.
+        let (is_first, direct) = ((mode >> 3 & 7) | (prefix & 4) == 0, mode >> 6 == 3);
+        let is_second = direct && (mode & 7) | (prefix & 1) == 0;
+        // Bytes of an immediate number.
+        let number = match code {
+            // test, mov and shr of registers, mov to memory
+            0x85 | 0x89 if is_first => return answer,
+            0x85 | 0x8b | 0xc1 if is_second => return answer,
+            // cmp with -1 and other numbers
+            0x83 if is_second && mode >> 3 & 7 == 7 => {
+                return if byte(at + 2) == 0xff { NUMBER } else { answer };
+            }
+            0x3d => return answer,
+            // What is put into a before anybody has looked at it.
+            0x8b | 0x8d if is_first => return 0,
+            // add, or, sub, xor, cmp, test, mov, lea, inc, dec
+            0x01 | 0x03 | 0x09 | 0x29 | 0x2b | 0x31 | 0x33 | 0x39 | 0x3b | 0x85 | 0x89 | 0x8b
+            | 0x8d | 0xff => 0,
+            0x80 | 0x83 | 0xc1 => 1,
+            0x81 | 0xc7 => 4,
+            // pop, and a jump that is not taken
+            0x59..=0x5f | 0x70..=0x7f => {
+                // SAFETY: the next instruction.
+                caller = unsafe { caller.add(at + 1 + usize::from(code >= 0x70)) };
+                continue;
+            }
+            _ => return 0,
+        };
+        // Where the operand is: register, memory, memory with an index, relative.
+        let index = usize::from(!direct && mode & 7 == 4);
+        let distance = match mode >> 6 {
+            1 => 1,
+            2 => 4,
+            0 if mode & 7 == 5 || (index == 1 && byte(at + 2) & 7 == 5) => 4,
+            _ => 0,
+        };
+        // SAFETY: the next instruction.
+        caller = unsafe { caller.add(at + 2 + index + distance + number) };
+    }
+    0
+}
+
 /// Makes the error. Gives the function that throws, with its arguments in `thrown`; or null
-/// where a Python error is set.
+/// where a Python error is set, with what the function returns.
 ///
 /// # Safety
 /// The name and the file's name are there; `thrown` can be written.
@@ -187,6 +246,8 @@ unsafe extern "C" fn raise(
     if restore::talks() {
         Line::new().text("refused ").bytes(name).say();
     }
+    // SAFETY: the caller's promise.
+    unsafe { *thrown = [0; 3] };
     let Ok(message) = CStr::from_bytes_until_nul(&text) else { return 0 };
     let python = symbols::find(c"PyErr_SetString");
     if let (Some(set), Some(kind)) = (python, symbols::find(c"PyExc_RuntimeError"))
@@ -196,6 +257,7 @@ unsafe extern "C" fn raise(
         unsafe {
             let set: extern "C" fn(*mut c_void, *const c_char) = mem::transmute(set.address);
             set(*(kind.address as *const *mut c_void), message.as_ptr());
+            *thrown = [answer(caller as *const u8), 0, 0];
         }
         return 0;
     }
