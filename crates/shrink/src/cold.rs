@@ -23,8 +23,8 @@ pub struct Revive<'a> {
 /// A chunk of the store.
 #[derive(Debug)]
 pub enum Chunk<'a> {
-    /// Pieces of the original.
-    Original(Vec<&'a [u8]>),
+    /// Pieces of the original, and whether they are code.
+    Original(Vec<&'a [u8]>, bool),
     /// Bytes that are not the original's.
     New(Vec<u8>),
 }
@@ -51,7 +51,7 @@ impl Cold {
                 pieces.iter().flat_map(|piece| self.bytes(library, piece)).collect();
             let halts: Vec<usize> = self.halts(pieces).collect();
             if halts.is_empty() {
-                return Chunk::Original(parts);
+                return Chunk::Original(parts, pieces.first().is_some_and(|piece| piece.execute));
             }
             let mut bytes = parts.concat();
             for at in halts {

@@ -9,6 +9,9 @@ pub const MAX_CHUNK: u32 = 1 << 26;
 /// Bytes of one entry of the table.
 pub(crate) const ENTRY: usize = 32;
 
+/// In the length of a chunk: it is machine code.
+pub(crate) const CODE: u32 = 1 << 31;
+
 pub(crate) const MAGIC: [u8; 8] = *b"taper\0st";
 
 /// The version of the format.
@@ -39,6 +42,8 @@ pub struct Entry {
     pub stored: u32,
     /// Number of bytes.
     pub length: u32,
+    /// Whether it is machine code, which was turned to compress better.
+    pub code: bool,
     /// The first half of the BLAKE3 hash of the compressed bytes.
     pub hash: [u8; 16],
 }
@@ -50,7 +55,8 @@ impl Entry {
         Self {
             offset: u64_at(numbers, 0),
             stored: u32_at(numbers, 8),
-            length: u32_at(numbers, 12),
+            length: u32_at(numbers, 12) & !CODE,
+            code: u32_at(numbers, 12) & CODE != 0,
             hash: array(hash, 0),
         }
     }

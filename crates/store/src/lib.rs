@@ -6,7 +6,8 @@
 //! ```text
 //! header   64 bytes   magic, version, number of chunks, size of the file,
 //!                     BLAKE3 hash of the table
-//! table    32 bytes   for each chunk: file offset, stored bytes, bytes, hash
+//! table    32 bytes   for each chunk: file offset, stored bytes, bytes (the highest bit:
+//!                     it is machine code, see `x86.rs`), hash
 //! chunks              zstd frames (RFC 8878), one for each chunk
 //! ```
 //!
@@ -20,6 +21,8 @@ mod format;
 mod read;
 #[cfg(any(test, feature = "write"))]
 mod write;
+
+mod x86;
 
 pub use format::{Entry, Error, HEADER, MAX_CHUNK, Root};
 pub use read::{Store, Workspace};

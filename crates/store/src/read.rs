@@ -91,7 +91,11 @@ impl<'a> Store<'a> {
         if chunk_hash(stored) != entry.hash {
             return Err(Error::Damaged);
         }
-        workspace.decompress(stored, out)
+        workspace.decompress(stored, out)?;
+        if entry.code {
+            crate::x86::turn_back(out);
+        }
+        Ok(())
     }
 }
 

@@ -1,6 +1,6 @@
 //! The writer.
 
-use crate::format::{ENTRY, Error, HEADER, MAGIC, MAX_CHUNK, Root, VERSION, chunk_hash};
+use crate::format::{CODE, ENTRY, Error, HEADER, MAGIC, MAX_CHUNK, Root, VERSION, chunk_hash};
 use rayon::prelude::*;
 
 /// How hard to compress.
@@ -31,7 +31,7 @@ impl Level {
 /// A store that is being made.
 #[derive(Debug, Default)]
 pub struct Writer<'a> {
-    chunks: Vec<Chunk<'a>>,
+    chunks: Vec<(Chunk<'a>, bool)>,
 }
 
 /// A chunk's bytes: in one piece, or as pieces that are joined when its turn comes.
@@ -62,24 +62,24 @@ impl<'a> Writer<'a> {
     /// [`Error::Range`] for a chunk of more than [`MAX_CHUNK`] bytes.
     pub fn add(&mut self, bytes: Vec<u8>) -> Result<u32, Error> {
         let size = bytes.len();
-        self.push(Chunk::Whole(bytes), size)
+        self.push(Chunk::Whole(bytes), size, false)
     }
 
-    /// Adds a chunk of these pieces and gives its number. They are not copied before the
-    /// chunk is compressed.
+    /// Adds a chunk of these pieces, machine code if `code`, and gives its number. They are
+    /// not copied before the chunk is compressed.
     ///
     /// # Errors
     /// Like [`Writer::add`].
-    pub fn add_pieces(&mut self, pieces: Vec<&'a [u8]>) -> Result<u32, Error> {
+    pub fn add_pieces(&mut self, pieces: Vec<&'a [u8]>, code: bool) -> Result<u32, Error> {
         let size = pieces.iter().map(|piece| piece.len()).sum();
-        self.push(Chunk::Pieces(pieces), size)
+        self.push(Chunk::Pieces(pieces), size, code)
     }
 
-    fn push(&mut self, chunk: Chunk<'a>, size: usize) -> Result<u32, Error> {
+    fn push(&mut self, chunk: Chunk<'a>, size: usize, code: bool) -> Result<u32, Error> {
         if size > MAX_CHUNK as usize || self.chunks.len() >= u32::MAX as usize {
             return Err(Error::Range);
         }
-        self.chunks.push(chunk);
+        self.chunks.push((chunk, code));
         Ok(self.chunks.len() as u32 - 1)
     }
 
@@ -88,18 +88,23 @@ impl<'a> Writer<'a> {
     /// # Errors
     /// What the compressor says, which is no more than that memory is short.
     pub fn finish(self, level: Level) -> std::io::Result<(Vec<u8>, Root)> {
-        let chunks: Vec<(usize, Vec<u8>)> = self
+        let chunks: Vec<(u32, Vec<u8>)> = self
             .chunks
             .into_par_iter()
             .map_init(
                 || zstd::bulk::Compressor::new(level.zstd()),
-                |compressor, chunk| {
+                |compressor, (chunk, code)| {
                     let compressor =
                         compressor.as_mut().map_err(|error| std::io::Error::from(error.kind()))?;
                     // The length stands in the table.
                     compressor.include_contentsize(false)?;
-                    let chunk = chunk.joined();
-                    Ok((chunk.len(), compressor.compress(&chunk)?))
+                    let mut chunk = chunk.joined();
+                    let mut length = chunk.len() as u32;
+                    if code {
+                        crate::x86::turn(&mut chunk);
+                        length |= CODE;
+                    }
+                    Ok((length, compressor.compress(&chunk)?))
                 },
             )
             .collect::<std::io::Result<_>>()?;
@@ -108,7 +113,7 @@ impl<'a> Writer<'a> {
         for (length, stored) in &chunks {
             table.extend(offset.to_le_bytes());
             table.extend((stored.len() as u32).to_le_bytes());
-            table.extend((*length as u32).to_le_bytes());
+            table.extend(length.to_le_bytes());
             table.extend(chunk_hash(stored));
             offset += stored.len() as u64;
         }

@@ -71,7 +71,7 @@ pub fn write<'a>(mut libraries: Vec<Revived>, level: Level) -> Result<Cold<'a>> 
         let cold = library.smaller.cold().context("a library was not divided")?;
         for chunk in cold.chunks(&parsed) {
             let added = match chunk {
-                Chunk::Original(pieces) => writer.add_pieces(pieces),
+                Chunk::Original(pieces, code) => writer.add_pieces(pieces, code),
                 Chunk::New(bytes) => writer.add(bytes),
             };
             added.ok().context("a package has too many cold pages")?;
