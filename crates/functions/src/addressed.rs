@@ -3,13 +3,15 @@
 //! The kernel does not wait for a page to come back: a system call that is given the
 //! address of a missing one fails. But only an address that the program holds can be given
 //! to it. Data that instructions load from where they name it, and whose address none takes,
-//! never leaves the processor's hands: constants, tables of an unwinder, code.
+//! never leaves the processor's hands: constants, tables of an unwinder, code. Nor do the
+//! names of C++ types: who prints one asks for its length first, and none is a path.
 
 use crate::references::{TABLE, decode};
 use crate::{Function, Functions};
-use elf::{Error, Library, PageSet, ProgramHeader, Relocation, flags};
+use elf::{Error, Library, PageSet, ProgramHeader, Relocation, Symbol, flags};
 use iced_x86::Mnemonic;
 use rayon::prelude::*;
+use std::collections::HashSet;
 use std::ops::Range;
 
 /// The pages of read-only data that may reach a system call: those that an instruction
@@ -71,9 +73,11 @@ pub fn addressed(library: &Library<'_>, functions: &Functions) -> Result<PageSet
     }
     taken.retain(inside);
     ends.extend(&taken);
+    let types = type_names(library, &symbols);
+    taken.retain(|at| !types.contains(at));
     let mut pages = PageSet::new();
     for symbol in symbols.iter().filter(|symbol| symbol.is_object() && symbol.is_defined()) {
-        if inside(&symbol.address) {
+        if inside(&symbol.address) && !types.contains(&symbol.address) {
             ends.push(symbol.address);
             let limit = loads().map(|load| load.addresses().end).max().unwrap_or(0);
             let end = symbol.address.saturating_add(symbol.size.max(1)).min(limit);
@@ -88,6 +92,14 @@ pub fn addressed(library: &Library<'_>, functions: &Functions) -> Result<PageSet
         pages.insert_addresses(start..text_end(library, start).unwrap_or(end));
     }
     Ok(pages)
+}
+
+/// Where the names of types lie (`_ZTS`, Itanium C++ ABI 5.1.4.1).
+fn type_names(library: &Library<'_>, exported: &[Symbol<'_>]) -> HashSet<u64> {
+    let local = library.local_symbols().filter(|symbol| symbol.name.starts_with(b"_ZTS"));
+    let exported = exported.iter().filter(|symbol| symbol.name.starts_with("_ZTS"));
+    let exported = exported.filter(|symbol| symbol.is_defined()).map(|symbol| symbol.address);
+    local.map(|symbol| symbol.address).chain(exported).collect()
 }
 
 /// The end of the text at `start`, if a text with an end is there.

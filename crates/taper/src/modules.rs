@@ -9,7 +9,7 @@ use package::{
 };
 use plan::{Action, Cold, FilePlan, Plan, Reason};
 use rayon::prelude::*;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// The modules of a package.
@@ -65,6 +65,9 @@ pub fn modules<'a>(
     for (module, code) in stale.into_iter().zip(compiled) {
         module.code = code;
     }
+    let imported = |file: &&FilePlan| matches!(file.action, Action::Module { cold: false, .. });
+    let used: BTreeSet<&str> =
+        plan.files.iter().filter(imported).map(|file| top(&file.path)).collect();
     let mut out = Modules::default();
     let mut stored = Vec::new();
     for module in read {
@@ -89,7 +92,7 @@ pub fn modules<'a>(
                     let reason = if cold { Reason::Cold } else { Reason::Store };
                     (STUB.to_vec(), reason, 0)
                 };
-                if cold && source.is_some() && is_test(&path) {
+                if cold && source.is_some() && (is_test(&path) || !used.contains(top(&path))) {
                     code = None;
                 } else {
                     out.original += module.hot;
@@ -136,6 +139,13 @@ pub fn modules<'a>(
 /// that no workload imports is theirs.
 fn is_test(path: &str) -> bool {
     path.split('/').rev().skip(1).any(|folder| matches!(folder, "tests" | "test"))
+}
+
+/// The package at the top around the module at `path`. Where no workload imported anything
+/// of it, its modules are compiled when they are imported: their code takes two and a half
+/// times the place of their sources, which are there too.
+fn top(path: &str) -> &str {
+    path.split_once('/').map_or(path, |(top, _)| top)
 }
 
 /// Reads every module and the bytecode that the installer left of it.
