@@ -23,10 +23,10 @@ pub struct Draft {
 
 impl Draft {
     /// Divides `cold`, runs of pages that ascend, of the library `name` of so many `pages`
-    /// into chunks of at most `size` pages. A chunk does not hold code beside data: their
+    /// into chunks of at most `size` pages, or twice as many for data. A chunk does not hold code beside data: their
     /// pages come back with one set of rights. With `names`, a chunk of names follows.
     pub fn new(name: &str, pages: u64, cold: &[Piece], size: u64, names: bool) -> Self {
-        let size = size.clamp(1, u64::from(u16::MAX));
+        let size = size.clamp(1, u64::from(u16::MAX / 2));
         let mut chunks: Vec<Vec<Piece>> = Vec::new();
         let (mut room, mut execute) = (0, false);
         for piece in cold {
@@ -34,7 +34,8 @@ impl Draft {
             while start < piece.pages.end {
                 if room == 0 || execute != piece.execute {
                     chunks.push(Vec::new());
-                    (room, execute) = (size, piece.execute);
+                    room = if piece.execute { size } else { 2 * size };
+                    execute = piece.execute;
                 }
                 let end = piece.pages.end.min(start + room);
                 room -= end - start;
@@ -118,21 +119,21 @@ mod tests {
         let bytes = sample().finish(5, [7; 32]);
         assert_eq!(bytes.len() as u64, sample().size());
         let note = Note::open(&bytes).unwrap();
-        assert_eq!((note.first_chunk(), note.chunks(), note.root()), (5, 4, [7; 32]));
+        assert_eq!((note.first_chunk(), note.chunks(), note.root()), (5, 3, [7; 32]));
         assert_eq!(note.name(), b"torch/lib/libc10.so");
-        assert_eq!((note.pages(), note.names()), (50, Some(9)));
+        assert_eq!((note.pages(), note.names()), (50, Some(8)));
         let found = |page| note.find(page).map(|index| note.run(index).unwrap());
         assert_eq!(found(2), None);
         assert_eq!(found(5), None);
         assert_eq!(found(20), None);
         let run = found(8).unwrap();
-        assert_eq!((run.page, run.count, run.chunk, run.place), (7, 6, 0, 2));
+        assert_eq!((run.page, run.count, run.chunk, run.place), (7, 13, 0, 2));
         let pages = |page| -> Vec<(u32, u16)> {
             let index = note.find(page).unwrap();
             note.together(index).map(|run| (run.page, run.count)).collect()
         };
-        assert_eq!(pages(8), [(3, 2), (7, 6)]);
-        assert_eq!(pages(19), [(13, 7)]);
+        assert_eq!(pages(8), [(3, 2), (7, 13)]);
+        assert_eq!(pages(19), [(3, 2), (7, 13)]);
         assert_eq!(pages(40), [(30, 1), (40, 7)]);
         assert_eq!(pages(47), [(47, 1)]);
         assert!(found(47).unwrap().execute);

