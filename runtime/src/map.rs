@@ -50,7 +50,7 @@ pub struct Memory {
 impl Memory {
     /// Asks the kernel for at least `bytes` bytes.
     pub fn new(bytes: usize) -> Option<Self> {
-        let bytes = bytes.next_multiple_of(4096);
+        let bytes = bytes.max(1).next_multiple_of(4096);
         let (access, kind) =
             (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
         // SAFETY: a fresh anonymous mapping.

@@ -60,10 +60,6 @@ fn packing(
     from_profile.arg(&profile).current_dir(examples::repository());
     let mut whole = packages::pack(taper, example, package, &[])?;
 
-    for name in example.keep {
-        from_profile.args(["--keep", name]);
-    }
-
     let mut seconds = [Vec::new(), Vec::new(), Vec::new(), Vec::new()];
     let mut peak = 0;
     let copy = scratch.join("copy");

@@ -10,21 +10,14 @@ pub struct Example {
     pub name: &'static str,
     /// The environment that it runs in.
     pub environment: &'static str,
-    /// What its package keeps whatever the trace saw. Numbers that nobody seeds decide
-    /// which code of these modules runs: scipy draws examples while it is imported.
-    pub keep: &'static [&'static str],
 }
-
-/// The functions that `scipy.stats` evaluates at random places.
-const SCIPY: [&str; 3] =
-    ["scipy.special._special_ufuncs", "scipy.special._ufuncs", "scipy.special._ufuncs_cxx"];
 
 /// Every example. PyTorch takes most of 6 GB, so three of them share an environment.
 pub const EXAMPLES: [Example; 4] = [
-    Example { name: "classify", environment: "classify", keep: &[] },
-    Example { name: "embed", environment: "examples", keep: &SCIPY },
-    Example { name: "vad", environment: "examples", keep: &[] },
-    Example { name: "train", environment: "examples", keep: &[] },
+    Example { name: "classify", environment: "classify" },
+    Example { name: "embed", environment: "examples" },
+    Example { name: "vad", environment: "examples" },
+    Example { name: "train", environment: "examples" },
 ];
 
 /// Every environment.

@@ -32,9 +32,6 @@ pub fn pack(taper: &Path, example: Example, out: &Path, flags: &[OsString]) -> R
     let mut command = Command::new(taper);
     command.arg("pack").arg("--python").arg(example.python()?).arg("--to").arg(out);
     command.args(["--target", "cpu", "--cold", "drop"]).args(flags);
-    for name in example.keep {
-        command.args(["--keep", name]);
-    }
     command.args(["--", "python"]).arg(example.script());
     command.current_dir(examples::repository()).stdin(Stdio::null());
     Ok(command)

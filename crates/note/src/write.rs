@@ -23,10 +23,10 @@ pub struct Draft {
 
 impl Draft {
     /// Divides `cold`, runs of pages that ascend, of the library `name` of so many `pages`
-    /// into chunks of at most `size` pages, or twice as many for data. A chunk does not hold code beside data: their
+    /// into chunks of at most `size` pages, or three times as many for data. A chunk does not hold code beside data: their
     /// pages come back with one set of rights. With `names`, a chunk of names follows.
     pub fn new(name: &str, pages: u64, cold: &[Piece], size: u64, names: bool) -> Self {
-        let size = size.clamp(1, u64::from(u16::MAX / 2));
+        let size = size.clamp(1, u64::from(u16::MAX / 3));
         let mut chunks: Vec<Vec<Piece>> = Vec::new();
         let (mut room, mut execute) = (0, false);
         for piece in cold {
@@ -34,7 +34,7 @@ impl Draft {
             while start < piece.pages.end {
                 if room == 0 || execute != piece.execute {
                     chunks.push(Vec::new());
-                    room = if piece.execute { size } else { 2 * size };
+                    room = if piece.execute { size } else { 3 * size };
                     execute = piece.execute;
                 }
                 let end = piece.pages.end.min(start + room);

@@ -35,8 +35,8 @@ except BaseException as _taper_error:
 const HOT_CHUNK: usize = 1 << 23;
 
 /// Bytes of a chunk of other modules, or of sources, before compression: a program that
-/// wants one of them waits two milliseconds. Half as many would take 3 % more.
-const COLD_CHUNK: usize = 1 << 20;
+/// wants one of them waits a few milliseconds. A third would take 4 % more.
+const COLD_CHUNK: usize = 3 << 20;
 
 /// Bytes of a chunk of sources that a workload read, before compression. Programs read
 /// them folder by folder in the order of a listing, which is any order, and twice:

@@ -25,10 +25,20 @@ fn distance(bytes: &[u8], at: usize) -> Option<usize> {
         0x0f if bytes[at + 1] & 0xf0 == 0x80 => Some(2),
         // A call in its second byte would change the third.
         0x0f if relative(bytes[at + 2]) && bytes[at + 1] & 0xfe != 0xe8 => Some(3),
-        // mov, lea
-        0x89 | 0x8b | 0x8d if relative(bytes[at + 1]) => Some(2),
+        first if operates(first) && relative(bytes[at + 1]) => Some(2),
         _ => None,
     }
+}
+
+/// Whether an instruction with an operand in memory starts so: add, or, and, sub, cmp,
+/// movsxd, test, mov, lea, and those with a number or of one operand.
+fn operates(first: u8) -> bool {
+    first & 0xd7 == 0x03
+        || first & 0xfd == 0x39
+        || first & 0xfc == 0x80
+        || first & 0xf9 == 0x89
+        || first & 0xfe == 0xc6
+        || matches!(first, 0x63 | 0x85 | 0xff)
 }
 
 /// Sixteen bits, one for each of the places from `at` on: whether [`distance`] may be there.
@@ -51,8 +61,15 @@ fn candidates(bytes: &[u8; 18]) -> u32 {
             is(first, 0x0f),
             _mm_or_si128(masked(second, 0xf0, 0x80), masked(third, 0xc7, 5)),
         );
-        // 89, 8b, 8d, and 8f, which is rare.
-        let moves = _mm_and_si128(masked(first, 0xf9, 0x89), masked(second, 0xc7, 5));
+        // As `operates` says.
+        let mut operates = masked(first, 0xd7, 0x03);
+        for (mask, byte) in [(0xfd, 0x39), (0xfc, 0x80), (0xf9, 0x89), (0xfe, 0xc6)] {
+            operates = _mm_or_si128(operates, masked(first, mask, byte));
+        }
+        for byte in [0x63, 0x85, 0xff] {
+            operates = _mm_or_si128(operates, is(first, byte));
+        }
+        let moves = _mm_and_si128(operates, masked(second, 0xc7, 5));
         _mm_movemask_epi8(_mm_or_si128(calls, _mm_or_si128(long, moves))) as u32
     }
 }
