@@ -58,7 +58,7 @@ fn packing(
     from_profile.arg("pack").arg("--python").arg(example.python()?).arg("--to").arg(package);
     from_profile.args(["--target", "cpu", "--cold", "drop", "--no-verify", "--profile"]);
     from_profile.arg(&profile).current_dir(examples::repository());
-    let mut whole = packages::pack(taper, example, package, &[])?;
+    let mut whole = packages::pack(taper, example, package, "drop", &[])?;
 
     let mut seconds = [Vec::new(), Vec::new(), Vec::new(), Vec::new()];
     let mut peak = 0;

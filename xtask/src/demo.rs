@@ -21,20 +21,20 @@ pub fn run() -> Result<()> {
         fs::remove_dir_all(&place).with_context(|| format!("cannot empty {}", place.display()))?;
     }
     fs::create_dir_all(&place).with_context(|| format!("cannot make {}", place.display()))?;
-    let shown: Vec<Shown> = ["classify", "embed"]
+    let shown: Vec<Shown> = [("classify", "keep"), ("classify", "drop"), ("embed", "drop")]
         .into_iter()
-        .map(|name| show(&taper, Example::named(name)?, &place))
+        .map(|(name, cold)| show(&taper, Example::named(name)?, cold, &place))
         .collect::<Result<_>>()?;
 
-    println!("{:<10}{:>20}{:>18}{:>16}{:>16}", "", "size, MB", "files", "run, s", "memory, MB");
+    println!("{:<16}{:>20}{:>18}{:>16}{:>16}", "", "size, MB", "files", "run, s", "memory, MB");
     for one in &shown {
         let change = |before: f64, after: f64, digits: usize| {
             format!("{before:.digits$} → {after:.digits$}")
         };
         let about = &one.description;
         println!(
-            "{:<10}{:>20}{:>18}{:>16}{:>16}",
-            one.example.name,
+            "{:<16}{:>20}{:>18}{:>16}{:>16}",
+            one.name,
             change(about.original_bytes as f64 / 1e6, about.bytes as f64 / 1e6, 1),
             change(about.original_files as f64, about.files as f64, 0),
             change(one.original.seconds, one.packed.seconds, 2),
@@ -53,7 +53,7 @@ pub fn run() -> Result<()> {
     );
     println!("\nTo run one: ");
     for one in &shown {
-        let package = format!("target/demo/{}", one.example.name);
+        let package = format!("target/demo/{}", one.name);
         println!(
             "  PYTHONPATH={package} python{} {}",
             python::VERSION,
@@ -64,6 +64,7 @@ pub fn run() -> Result<()> {
 }
 
 struct Shown {
+    name: String,
     example: Example,
     description: Description,
     original: Medians,
@@ -86,10 +87,11 @@ impl Medians {
     }
 }
 
-fn show(taper: &Path, example: Example, place: &Path) -> Result<Shown> {
-    let package = place.join(example.name);
-    eprintln!("packing {}", example.name);
-    packages::quietly(&mut packages::pack(taper, example, &package, &[])?)?;
+fn show(taper: &Path, example: Example, cold: &str, place: &Path) -> Result<Shown> {
+    let name = format!("{}-{cold}", example.name);
+    let package = place.join(&name);
+    eprintln!("packing {} with --cold {cold}", example.name);
+    packages::quietly(&mut packages::pack(taper, example, &package, cold, &[])?)?;
     let description = Description::of(&package)?;
     if description.verified != Some(true) {
         bail!("{} says that it was not verified", package.display());
@@ -102,9 +104,9 @@ fn show(taper: &Path, example: Example, place: &Path) -> Result<Shown> {
     let mut costs = (Vec::new(), Vec::new());
     for turn in 0..=RUNS {
         eprintln!("running {}, {turn} of {RUNS}", example.name);
-        let (expected, before) = runs::run(example, Place::Original(&original))?;
+        let (expected, before) = runs::run(example, Place::Original(&original), &[])?;
         let in_package = Place::Package { bare: &bare, folder: &package, hidden };
-        let (found, after) = runs::run(example, in_package)?;
+        let (found, after) = runs::run(example, in_package, &[])?;
         expected.check(&found).with_context(|| format!("{} from its package", example.name))?;
         if turn > 0 {
             costs.0.push(before);
@@ -112,5 +114,5 @@ fn show(taper: &Path, example: Example, place: &Path) -> Result<Shown> {
         }
     }
     let (original, packed) = (Medians::of(&costs.0)?, Medians::of(&costs.1)?);
-    Ok(Shown { example, description, original, packed })
+    Ok(Shown { name, example, description, original, packed })
 }

@@ -2,6 +2,7 @@
 //! `cargo xtask test` sets the variables that these tests need.
 
 use crate::examples::{self, Example};
+use crate::operators::{self, Counts};
 use crate::packages::{self, Description};
 use crate::runs::{self, Place};
 use crate::{python, test};
@@ -17,31 +18,76 @@ fn check(name: &str) {
     };
     let example = Example::named(name).unwrap();
     let place = tempfile::tempdir().unwrap();
-
-    let packed = place.path().join("packed");
-    let flags = ["--json".into(), "--quiet".into()];
-    let done = packages::pack(&taper, example, &packed, &flags).unwrap().output().unwrap();
-    let said = String::from_utf8_lossy(&done.stderr);
-    assert_eq!(done.status.code(), Some(0), "{said}");
-    // One document and nothing else, although the workload prints.
-    serde_json::from_slice::<Value>(&done.stdout).unwrap();
-    let description = Description::of(&packed).unwrap();
-    assert_eq!(description.verified, Some(true), "{said}");
-    assert!(description.bytes < description.original_bytes / 10, "{description:?}");
-
+    let profile = place.path().join("profile");
+    let mut trace = Command::new(&taper);
+    trace.arg("trace").arg("--python").arg(example.python().unwrap()).arg("-o").arg(&profile);
+    trace.args(["--", "python"]).arg(example.script()).current_dir(examples::repository());
+    packages::quietly(&mut trace).unwrap();
     // A package works where it is moved to.
-    let package = place.path().join("moved/elsewhere");
     std::fs::create_dir(place.path().join("moved")).unwrap();
-    std::fs::rename(&packed, &package).unwrap();
     let original = example.python().unwrap();
     let bare = python::bare(&original, &place.path().join("bare")).unwrap();
     let hidden = runs::hiding().is_some();
-    let (expected, _) = runs::run(example, Place::Original(&original)).unwrap();
-    let in_package = Place::Package { bare: &bare, folder: &package, hidden };
-    let (found, _) = runs::run(example, in_package).unwrap();
-    expected.check(&found).unwrap();
-    // And a run leaves it as it was.
-    Description::of(&package).unwrap();
+    let (expected, _) = runs::run(example, Place::Original(&original), &[]).unwrap();
+    for cold in ["drop", "keep"] {
+        let packed = place.path().join(cold);
+        let mut flags: Vec<std::ffi::OsString> =
+            ["--json", "--quiet", "--level", "fast", "--profile"].map(Into::into).to_vec();
+        flags.push(profile.clone().into());
+        let mut pack = packages::pack(&taper, example, &packed, cold, &flags).unwrap();
+        let done = pack.output().unwrap();
+        let said = String::from_utf8_lossy(&done.stderr);
+        assert_eq!(done.status.code(), Some(0), "{said}");
+        // One document and nothing else, although the workload prints.
+        serde_json::from_slice::<Value>(&done.stdout).unwrap();
+        let description = Description::of(&packed).unwrap();
+        assert_eq!(description.verified, Some(true), "{said}");
+        assert!(description.bytes < description.original_bytes / 10, "{description:?}");
+
+        let package = place.path().join("moved").join(cold);
+        std::fs::rename(&packed, &package).unwrap();
+        let in_package = Place::Package { bare: &bare, folder: &package, hidden };
+        let (found, _) = runs::run(example, in_package, &[]).unwrap();
+        expected.check(&found).unwrap();
+        if cold == "keep" {
+            // Nothing is lost: other inputs take other paths.
+            let words = example.otherwise;
+            let (expected, _) = runs::run(example, Place::Original(&original), words).unwrap();
+            let (found, _) = runs::run(example, in_package, words).unwrap();
+            expected.check(&found).unwrap();
+        }
+        // And a run leaves it as it was.
+        Description::of(&package).unwrap();
+    }
+}
+
+/// Some of PyTorch's operators, spread over its database.
+const OPERATORS: &str = "add,cumsum,linalg.svd,nn.functional.conv3d,fft.rfft,sort,einsum,logsumexp,\
+    nn.functional.ctc_loss,special.bessel_j0,cholesky_solve,histogramdd,nn.functional.grid_sample,\
+    topk,scatter_reduce,unique,nn.functional.interpolate,stft,masked.var,ops.nvprims.view";
+
+#[test]
+fn operators_that_nobody_traced_give_what_they_gave() {
+    let Some(taper) = std::env::var_os(test::PROGRAM).map(PathBuf::from) else {
+        eprintln!("{} is not set: skipped; use cargo xtask test", test::PROGRAM);
+        return;
+    };
+    let place = tempfile::tempdir().unwrap();
+    let words = ["--ops".to_owned(), OPERATORS.replace(' ', "")];
+    let (before, after) = (place.path().join("before.txt"), place.path().join("after.txt"));
+    operators::digest(None, &before, &words).unwrap();
+    for drop in [false, true] {
+        let package = place.path().join(format!("package-{drop}"));
+        operators::pack(&taper, &package, drop).unwrap();
+        operators::digest(Some(&package), &after, &words).unwrap();
+        let counts = Counts::of(&before, &after).unwrap();
+        assert_eq!(counts.other, 0, "{counts:?}");
+        if drop {
+            assert!(counts.same >= 10 && counts.refused > 20, "{counts:?}");
+        } else {
+            assert!(counts.same > 200 && counts.refused + counts.missing == 0, "{counts:?}");
+        }
+    }
 }
 
 #[test]

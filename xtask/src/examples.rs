@@ -10,14 +10,33 @@ pub struct Example {
     pub name: &'static str,
     /// The environment that it runs in.
     pub environment: &'static str,
+    /// Words after its name that make it take other paths than it does without.
+    #[cfg_attr(not(test), allow(dead_code))]
+    pub otherwise: &'static [&'static str],
 }
 
 /// Every example. PyTorch takes most of 6 GB, so three of them share an environment.
 pub const EXAMPLES: [Example; 4] = [
-    Example { name: "classify", environment: "classify" },
-    Example { name: "embed", environment: "examples" },
-    Example { name: "vad", environment: "examples" },
-    Example { name: "train", environment: "examples" },
+    Example {
+        name: "classify",
+        environment: "classify",
+        otherwise: &["--size", "160", "--batch", "3", "--dtype", "float64"],
+    },
+    Example {
+        name: "embed",
+        environment: "examples",
+        otherwise: &["--batch", "3", "--repeat", "9", "--dtype", "float64"],
+    },
+    Example {
+        name: "vad",
+        environment: "examples",
+        otherwise: &["--rate", "8000", "--seconds", "5"],
+    },
+    Example {
+        name: "train",
+        environment: "examples",
+        otherwise: &["--start", "spawn", "--batch", "17", "--steps", "5", "--workers", "4"],
+    },
 ];
 
 /// Every environment.

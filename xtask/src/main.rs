@@ -9,6 +9,7 @@ mod fingerprint;
 mod fuzz;
 mod lint;
 mod measure;
+mod operators;
 mod packages;
 mod python;
 mod runs;
@@ -39,6 +40,8 @@ enum Task {
     Bench(bench::Arguments),
     /// Write damaged libraries for a long time.
     Fuzz(fuzz::Arguments),
+    /// Run PyTorch's operator database in the original and in a package, and compare.
+    Operators(operators::Arguments),
     /// Check formatting, clippy and the documentation.
     Lint,
 }
@@ -50,6 +53,7 @@ fn main() -> std::process::ExitCode {
         Task::Test => test::run(),
         Task::Fuzz(arguments) => fuzz::run(&arguments),
         Task::Bench(arguments) => bench::run(&arguments),
+        Task::Operators(arguments) => operators::run(&arguments),
         Task::Lint => lint::run(),
     };
     match done {

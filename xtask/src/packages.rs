@@ -26,12 +26,18 @@ pub fn build() -> Result<PathBuf> {
         .context("cargo build names no program taper")
 }
 
-/// `taper pack` of an example, from its environment for a CPU, with what no run
-/// needed left out; `flags` come before the workload.
-pub fn pack(taper: &Path, example: Example, out: &Path, flags: &[OsString]) -> Result<Command> {
+/// `taper pack` of an example, from its environment for a CPU, where what no run needed is
+/// `cold`, `keep` or `drop`; `flags` come before the workload.
+pub fn pack(
+    taper: &Path,
+    example: Example,
+    out: &Path,
+    cold: &str,
+    flags: &[OsString],
+) -> Result<Command> {
     let mut command = Command::new(taper);
     command.arg("pack").arg("--python").arg(example.python()?).arg("--to").arg(out);
-    command.args(["--target", "cpu", "--cold", "drop"]).args(flags);
+    command.args(["--target", "cpu", "--cold", cold]).args(flags);
     command.args(["--", "python"]).arg(example.script());
     command.current_dir(examples::repository()).stdin(Stdio::null());
     Ok(command)

@@ -110,18 +110,19 @@ impl Results {
     }
 }
 
-/// Runs an example.
+/// Runs an example, with `words` after its name.
 ///
 /// # Errors
 /// If it does not end with exit code 0; the last lines of what it said are part
 /// of the error.
-pub fn run(example: Example, place: Place<'_>) -> Result<(Results, Cost)> {
+pub fn run(example: Example, place: Place<'_>, words: &[&str]) -> Result<(Results, Cost)> {
     let scratch = tempfile::tempdir()?;
     let (stdout, stderr) = (scratch.path().join("stdout"), scratch.path().join("stderr"));
     let folder = scratch.path().join("results");
     fs::create_dir(&folder)?;
-    let mut command =
-        place.python(&[example.script().into()], &[("TAPER_VERIFY_OUT", folder.as_os_str())])?;
+    let mut script: Vec<OsString> = vec![example.script().into()];
+    script.extend(words.iter().map(Into::into));
+    let mut command = place.python(&script, &[("TAPER_VERIFY_OUT", folder.as_os_str())])?;
     command.stdout(File::create(&stdout)?).stderr(File::create(&stderr)?);
     let cost = measure::measure(&mut command)?;
     if !cost.status.success() {

@@ -36,6 +36,7 @@ pub fn run() -> Result<()> {
         }
         environment.complete()?;
     }
+    crate::operators::helper()?;
     Ok(())
 }
 

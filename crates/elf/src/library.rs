@@ -174,6 +174,7 @@ impl<'a> Library<'a> {
     }
 
     /// The library with `bytes` at `address`, where its file has none.
+    #[must_use]
     pub fn with(self, address: u64, bytes: &'a [u8]) -> Self {
         Self { beside: (address, bytes), ..self }
     }

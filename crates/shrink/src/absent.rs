@@ -138,7 +138,8 @@ fn readable(symbol: &str) -> String {
         last = letter;
     }
     if out.len() > LONGEST {
-        let cut = (out.len() - LONGEST..).find(|at| out.is_char_boundary(*at)).unwrap_or(0);
+        let cut =
+            (out.len() - LONGEST..out.len()).find(|at| out.is_char_boundary(*at)).unwrap_or(0);
         out = format!("…{}", &out[cut..]);
     }
     out

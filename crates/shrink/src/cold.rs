@@ -144,7 +144,9 @@ pub(crate) fn draft(
         pages = pages.iter().filter(|page| revive.cold.contains(*page)).collect();
         pages.remove(gone);
         let mut there = PageSet::new();
-        ranges.iter().for_each(|range| there.insert_addresses(range.clone()));
+        for range in ranges {
+            there.insert_addresses(range.clone());
+        }
         pages.remove(&there);
         let execute = load.flags & flags::EXECUTE != 0;
         cold.extend(pages.runs().into_iter().map(|pages| Piece { pages, execute }));

@@ -148,7 +148,7 @@ impl Maker<'_> {
             let (bytes, dynamic) = link.tables(tables + made.tables.len() as u64);
             made.tables.extend(bytes);
             made.dynamic.extend(dynamic);
-            made.dynamic.extend(link.calls(code));
+            made.dynamic.extend(Link::calls(code));
             made.code = link.code(code, note)?;
         }
         made.code.extend(packed.iter().flat_map(|packed| &packed.segment));

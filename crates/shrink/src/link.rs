@@ -204,7 +204,7 @@ impl Link {
     }
 
     /// Entries of the dynamic section that call the instructions at `code`.
-    pub fn calls(&self, code: u64) -> [(u64, u64); 2] {
+    pub fn calls(code: u64) -> [(u64, u64); 2] {
         [(tag::INIT, code), (tag::FINI, code + CODE / 2)]
     }
 

@@ -1,0 +1,145 @@
+//! `cargo xtask operators`: PyTorch's own operator database, in the original environment
+//! and in a package.
+
+use crate::examples::{self, Example};
+use crate::{packages, python, runs, setup, shell};
+use anyhow::{Context, Result, bail};
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+/// What the task runs.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Arguments {
+    /// A package of `--cold drop` that was traced with `add` alone: each call must give the
+    /// original's result or taper's error, and no process may die.
+    #[arg(long)]
+    pub drop: bool,
+    /// With `--drop`: each group of so many operators in a process of its own.
+    #[arg(long, default_value_t = 1)]
+    pub isolate: u32,
+}
+
+/// What every error of taper's says.
+const REFUSED: &str = "is not in this package";
+
+/// Runs the task.
+pub fn run(arguments: &Arguments) -> Result<()> {
+    setup::run()?;
+    let taper = packages::build()?;
+    let place = tempfile::tempdir()?;
+    let (package, original) = (place.path().join("package"), place.path().join("original.txt"));
+    let start = Instant::now();
+    digest(None, &original, &[])?;
+    let before = start.elapsed();
+    pack(&taper, &package, arguments.drop)?;
+    let isolate = ["--isolate".to_owned(), arguments.isolate.to_string()];
+    let words = if arguments.drop { &isolate[..] } else { &[] };
+    let (found, start) = (place.path().join("package.txt"), Instant::now());
+    let died = digest(Some(&package), &found, words);
+    let ratio = start.elapsed().as_secs_f64() / before.as_secs_f64();
+    let counts = Counts::of(&original, &found)?;
+    println!("{counts:?}; {ratio:.2} times the original's time");
+    died?;
+    if counts.other > 0 || (!arguments.drop && counts.refused + counts.missing > 0) {
+        bail!("the package does not do what the original does");
+    }
+    Ok(())
+}
+
+/// Packs for a CPU what `import torch`, or the database's `add`, uses.
+pub fn pack(taper: &Path, package: &Path, drop: bool) -> Result<()> {
+    let example = Example::named("classify")?;
+    let mut command = Command::new(taper);
+    command.arg("pack").arg("--python").arg(example.python()?).arg("--to").arg(package);
+    command.args(["--target", "cpu", "--no-verify", "--level", "fast", "--cold"]);
+    command.arg(if drop { "drop" } else { "keep" }).args(["--", "python"]);
+    if drop {
+        command.arg(script()).args(["--ops", "add", "-o", "/dev/null"]);
+        command.env("PYTHONPATH", helper()?);
+    } else {
+        command.args(["-c", "import torch"]);
+    }
+    packages::quietly(&mut command)?;
+    Ok(())
+}
+
+/// Runs the database in a package, or in the original environment, and writes a line for
+/// each call to `out`.
+pub fn digest(package: Option<&Path>, out: &Path, words: &[String]) -> Result<()> {
+    let example = Example::named("classify")?;
+    let original = example.python()?;
+    let scratch = tempfile::tempdir()?;
+    let bare = python::bare(&original, &scratch.path().join("bare"))?;
+    let mut command = Command::new(if package.is_some() { &bare } else { &original });
+    let mut paths: Vec<PathBuf> = package.map(Path::to_path_buf).into_iter().collect();
+    paths.push(helper()?);
+    command.env_clear().env("PYTHONPATH", std::env::join_paths(paths)?);
+    command.env("PYTHONHASHSEED", "0").env("HOME", scratch.path());
+    command.arg(script()).arg("-o").arg(out).args(words);
+    let _ = runs::hiding();
+    packages::quietly(&mut command)?;
+    Ok(())
+}
+
+/// Lines of the database's digest in two places.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// The same in both.
+    pub same: usize,
+    /// Taper's error.
+    pub refused: usize,
+    /// Neither.
+    pub other: usize,
+    /// Not there.
+    pub missing: usize,
+}
+
+impl Counts {
+    /// Compares the lines of `found` with those of `original`, which may have more.
+    pub fn of(original: &Path, found: &Path) -> Result<Self> {
+        let (before, after) = (lines(original)?, lines(found)?);
+        let mut counts = Self::default();
+        for (call, result) in &after {
+            match before.get(call) {
+                Some(expected) if expected == result => counts.same += 1,
+                _ if result.contains(REFUSED) => counts.refused += 1,
+                _ => {
+                    eprintln!("{call}: {result}");
+                    counts.other += 1;
+                }
+            }
+        }
+        counts.missing = before.keys().filter(|call| !after.contains_key(*call)).count();
+        Ok(counts)
+    }
+}
+
+/// Results by operator, variant and number.
+fn lines(path: &Path) -> Result<BTreeMap<String, String>> {
+    let text = fs::read_to_string(path).with_context(|| format!("no {}", path.display()))?;
+    let split = |line: &str| {
+        line.rsplit_once('\t').map(|(call, result)| (call.to_owned(), result.to_owned()))
+    };
+    Ok(text.lines().filter_map(split).collect())
+}
+
+fn script() -> OsString {
+    examples::repository().join("xtask/checks/operators.py").into()
+}
+
+/// The folder of the one distribution that the database needs besides; made once.
+pub fn helper() -> Result<PathBuf> {
+    let folder = examples::cache()?.join("expecttest");
+    if folder.join("expecttest/__init__.py").exists() {
+        return Ok(folder);
+    }
+    let mut install = Command::new(Example::named("classify")?.python()?);
+    install.args(["-m", "pip", "install", "--no-input", "--quiet", "--no-deps"]);
+    install.args(["--disable-pip-version-check", "--target"]).arg(&folder).arg("expecttest==0.3.0");
+    shell::run(&mut install).context("cannot install expecttest")?;
+    Ok(folder)
+}
