@@ -93,12 +93,16 @@ fn operators<'a>(symbols: impl Iterator<Item = &'a [u8]>) -> BTreeSet<&'a str> {
         .collect()
 }
 
+/// What PyTorch's code generator puts before an operator's name in those of functions.
+const PREFIXES: [&str; 4] =
+    ["wrapper_CPU_", "wrapper_CompositeExplicitAutograd_", "structured_", "THPVariable_"];
+
 /// A function's name with the operator that it belongs to, if one has its name.
 fn with_operator(name: &str, operators: &BTreeSet<&str>) -> String {
     let parts = || name.rsplit("::").take(3);
     let bare = |part: &str| -> Option<String> {
         let mut part = part;
-        for prefix in ["wrapper_CPU_", "wrapper_CompositeExplicitAutograd_", "structured_"] {
+        for prefix in PREFIXES {
             part = part.strip_prefix(prefix).unwrap_or(part);
         }
         let shorter = || part.rsplit_once('_').map(|(head, _)| head);
@@ -151,7 +155,7 @@ mod tests {
 
     #[test]
     fn names_are_short_and_say_the_operator() {
-        let name = readable("_ZN2at6native13slow_conv3d_cpuERKNS_6TensorES3_");
+        let name = readable("_ZN2at6native15slow_conv3d_cpuERKNS_6TensorE");
         assert_eq!(name, "at::native::slow_conv3d_cpu");
         let operators = BTreeSet::from(["slow_conv3d", "add_out"]);
         assert_eq!(
