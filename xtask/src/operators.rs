@@ -131,15 +131,18 @@ fn script() -> OsString {
     examples::repository().join("xtask/checks/operators.py").into()
 }
 
-/// The folder of the one distribution that the database needs besides; made once.
+/// The folder of what the database needs besides PyTorch, setuptools among it, which is in
+/// no package; made once.
 pub fn helper() -> Result<PathBuf> {
-    let folder = examples::cache()?.join("expecttest");
-    if folder.join("expecttest/__init__.py").exists() {
+    let folder = examples::cache()?.join("operators");
+    let parts = ["expecttest/__init__.py", "setuptools/__init__.py"];
+    if parts.iter().all(|part| folder.join(part).exists()) {
         return Ok(folder);
     }
     let mut install = Command::new(Example::named("classify")?.python()?);
     install.args(["-m", "pip", "install", "--no-input", "--quiet", "--no-deps"]);
-    install.args(["--disable-pip-version-check", "--target"]).arg(&folder).arg("expecttest==0.3.0");
-    shell::run(&mut install).context("cannot install expecttest")?;
+    install.args(["--disable-pip-version-check", "--target"]).arg(&folder);
+    install.args(["expecttest==0.3.0", "setuptools==80.9.0"]);
+    shell::run(&mut install).context("cannot install what the operator database needs")?;
     Ok(folder)
 }
