@@ -2,9 +2,10 @@
 
 use crate::files::Files;
 use crate::filter::COOKIE;
+use crate::library::Library;
 use crate::process::{self, Change, Registers};
 use crate::space::{Page, Space, in_window};
-use crate::{Error, Observations, Options, Patch, Status, Workload};
+use crate::{Error, Observations, Options, Status, Workload};
 use elf::{PAGE, PageSet};
 use libc::{c_int, pid_t};
 use std::cell::RefCell;
@@ -63,18 +64,6 @@ pub struct Task {
     thread: bool,
     /// The last fault: address, instruction, and how often in a row.
     last: (u64, u64, u32),
-}
-
-/// A library below a root.
-#[derive(Debug)]
-pub struct Library {
-    pub path: PathBuf,
-    pub pages: PageSet,
-    /// Whether a thread besides its process's first touched a page before that one did.
-    pub threaded: bool,
-    pub patches: Vec<Patch>,
-    /// Page address of the first loadable segment; `None` for other files.
-    pub first: Option<u64>,
 }
 
 /// Everything that is known of the process tree.
@@ -330,9 +319,20 @@ impl Engine {
         }
         let page = address & !(PAGE - 1);
         let mut range = page..page + PAGE;
-        if space.opened >= SINGLE_PAGES {
-            let chunk = page & !(16 * PAGE - 1);
-            let runs = space.closed(chunk..chunk + 16 * PAGE);
+        let together = match space.page(address) {
+            Some((_, library, number)) if self.libraries[library].table(number).is_some() => {
+                let base = page.wrapping_sub(number * PAGE);
+                let table = self.libraries[library].table(number);
+                table.map(|table| base.wrapping_add(table.start)..base.wrapping_add(table.end))
+            }
+            _ if space.opened >= SINGLE_PAGES => {
+                let chunk = page & !(16 * PAGE - 1);
+                Some(chunk..chunk + 16 * PAGE)
+            }
+            _ => None,
+        };
+        if let Some(together) = together {
+            let runs = space.closed(together);
             range = runs
                 .into_iter()
                 .map(|(run, _)| run)

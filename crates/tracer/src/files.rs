@@ -4,7 +4,7 @@ use crate::process::read_memory;
 use crate::{Options, Redirect};
 use indexmap::IndexSet;
 use libc::pid_t;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -27,6 +27,9 @@ pub struct Files {
     pub executed: BTreeSet<PathBuf>,
     /// Folders as they were named, and where they really are.
     folders: HashMap<PathBuf, Option<PathBuf>>,
+    /// Paths, as they were named, that were asked about and are no redirection's. A program
+    /// that starts asks a dozen times about each folder that it imports from.
+    asked: HashSet<PathBuf>,
     redirects: BTreeMap<PathBuf, Redirect>,
     /// Redirection targets, and what they stand for.
     originals: HashMap<PathBuf, PathBuf>,
@@ -66,15 +69,22 @@ impl Files {
 
     /// Notes that a path was used. The result is where the call should go instead.
     pub fn note(&mut self, path: &Path, purpose: Use) -> Option<Redirect> {
+        if purpose == Use::Probe && self.asked.contains(path) {
+            return None;
+        }
         if KERNEL.iter().any(|folder| path.starts_with(folder)) {
             return None;
         }
+        let named = path;
         let path = self.resolve(path)?;
         if let Some(redirect) = self.redirect(&path) {
             if purpose == Use::Open && redirect != Redirect::Hide {
                 self.opened.insert(path);
             }
             return Some(redirect);
+        }
+        if purpose == Use::Probe {
+            self.asked.insert(named.into());
         }
         let inside = self.inside(&path);
         if purpose == Use::Probe && !inside {

@@ -15,6 +15,7 @@
 mod engine;
 mod files;
 mod filter;
+mod library;
 mod process;
 mod space;
 mod stops;

@@ -1,15 +1,15 @@
 //! What is done when a system call stops.
 
 use crate::Redirect;
-use crate::engine::{Engine, Library, Pending, record};
+use crate::engine::{Engine, Pending, record};
 use crate::files::{Use, c_path, path_of};
 use crate::filter::WINDOW_START;
+use crate::library::Library;
 use crate::process::{self, Registers, read_memory};
 use crate::space::{Page, in_window};
 use elf::PAGE;
 use libc::{c_long, pid_t};
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::ops::Range;
 use std::path::Path;
 
@@ -249,13 +249,8 @@ impl Engine {
         }
         let number = self.libraries.len();
         self.by_path.insert(path.into(), number);
-        self.libraries.push(Library {
-            path: path.into(),
-            pages: elf::PageSet::new(),
-            threaded: false,
-            patches: self.options.patches.get(path).cloned().unwrap_or_default(),
-            first: first_page(own),
-        });
+        let patches = self.options.patches.get(path).cloned().unwrap_or_default();
+        self.libraries.push(Library::new(path, own, patches));
         number
     }
 
@@ -278,26 +273,6 @@ impl Engine {
         }
         Ok(())
     }
-}
-
-/// The page address of a shared library's first loadable segment (gABI, program
-/// headers); `None` for any other file.
-fn first_page(path: &Path) -> Option<u64> {
-    let mut start = Vec::new();
-    File::open(path).ok()?.take(64 << 10).read_to_end(&mut start).ok()?;
-    let word = |at: usize| Some(u64::from_le_bytes(start.get(at..at + 8)?.try_into().ok()?));
-    let half = |at: usize| Some(u16::from_le_bytes(start.get(at..at + 2)?.try_into().ok()?));
-    if start.get(..6)? != b"\x7fELF\x02\x01" || half(16)? != 3 || half(18)? != 62 {
-        return None;
-    }
-    let table = usize::try_from(word(32)?).ok()?;
-    // Shrunk libraries and stand-ins keep the table at their end.
-    let mut bytes = vec![0; usize::from(half(56)?) * 56];
-    std::os::unix::fs::FileExt::read_exact_at(&File::open(path).ok()?, &mut bytes, table as u64)
-        .ok()?;
-    bytes.chunks_exact(56).find(|header| header[..4] == [1, 0, 0, 0]).and_then(|header| {
-        Some(u64::from_le_bytes(header.get(16..24)?.try_into().ok()?) & !(PAGE - 1))
-    })
 }
 
 /// The memory that a call may read: buffers by their length, everything else
