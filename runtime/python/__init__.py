@@ -60,6 +60,15 @@ class _Store:
         self._kept = [{}, {}]
         self.first_cold = 0
 
+    def records(self):
+        """Whether what is loaded beyond what was traced is to be recorded."""
+        return bool(self._runtime.taper_records())
+
+    def record(self, path):
+        """Records that the cold module at `path` was loaded."""
+        name = os.fsencode(_inside(path))
+        self._runtime.taper_loaded(name, ctypes.c_size_t(len(name)))
+
     def _check(self, code):
         if code:
             reason = _ERRORS.get(code) or os.strerror(code)
@@ -103,6 +112,7 @@ try:
 except OSError as _error:
     raise ImportError(str(_error)) from None
 _names = {}
+_records = _store.records()
 
 
 def _modules(folder):
@@ -116,13 +126,21 @@ def _modules(folder):
     return found
 
 
+def _inside(path):
+    """The part of `path` that is inside the package, with `/` between folders."""
+    for root in (_ROOT, _REAL):
+        if path.startswith(root):
+            return path[len(root) :].replace(os.sep, "/")
+    return None
+
+
 def _row(path):
     """The row of the module whose source is, or would be, at `path`."""
-    for root in (_ROOT, _REAL):
-        if path.startswith(root) and path.endswith(".py"):
-            folder, _, name = path[len(root) : -3].replace(os.sep, "/").rpartition("/")
-            return _modules(folder).get(name)
-    return None
+    inside = _inside(path)
+    if inside is None or not inside.endswith(".py"):
+        return None
+    folder, _, name = inside[:-3].rpartition("/")
+    return _modules(folder).get(name)
 
 
 def _source(path):
@@ -137,6 +155,8 @@ def _code(path):
     row = _row(path)
     if row is None:
         raise ImportError(f"{path} is not a module of the package in {_ROOT}", path=path)
+    if _records and not 0 < _table[6 * row] < _store.first_cold:
+        _store.record(path)
     try:
         if not _table[6 * row]:
             return _compiled(_source(path), path)

@@ -3,8 +3,9 @@
 //!
 //! [`library`] knows the shrunk libraries that are loaded, [`signals`] sees a fault on a
 //! page that is not there and hands on every other, [`restore`] puts the page in its
-//! place, [`refuse`] answers calls of what is not in the package. [`modules`] is what the package's Python side calls. In the fault path, the C
-//! library is asked for system calls and memory moves only.
+//! place, [`refuse`] answers calls of what is not in the package, [`record`] keeps a list of both
+//! for the next package. [`modules`] is what the package's Python side calls. In the fault
+//! path, the C library is asked for system calls and memory moves only.
 
 #![no_std]
 
@@ -12,6 +13,7 @@ mod bind;
 mod library;
 mod map;
 mod modules;
+mod record;
 mod refuse;
 mod restore;
 mod say;

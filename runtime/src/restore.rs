@@ -5,6 +5,7 @@
 //! the whole page. No page is ever writable and executable.
 
 use crate::library::{self, Library};
+use crate::record;
 use crate::say::Line;
 use crate::slots::{self, Working};
 use core::ffi::{CStr, c_int, c_void};
@@ -45,6 +46,8 @@ pub fn listen() {
     // SAFETY: the environment holds C strings.
     let on = !value.is_null() && unsafe { CStr::from_ptr(value) } == c"1";
     TALKS.store(on, Ordering::Relaxed);
+    // SAFETY: as above.
+    unsafe { record::listen() };
 }
 
 /// Whether to say what is done.
@@ -81,19 +84,25 @@ pub fn restore(fault: Fault) -> bool {
     }
     let Some(store) = library::store() else { return false };
     let number = library.note.first_chunk() + run.chunk;
+    // While what is touched is recorded, a page comes back alone, and its neighbours when
+    // they are touched themselves. Two threads may bring the same one.
+    let alone = record::records().then_some(page);
     let Some(state) = library.states.get(run.chunk as usize) else { return false };
     let own = slots::process();
-    if !claim(state, own) {
+    if alone.is_none() && !claim(state, own) {
         return true;
     }
     let start = if TALKS.load(Ordering::Relaxed) { now() } else { 0 };
     let mut slot = slots::take(own);
     let slot = &mut slot;
-    let mut work = Work { library: &library, store: &store, number, index, slot, pages: 0 };
+    let mut work = Work { library: &library, store: &store, number, index, slot, alone, pages: 0 };
     let top = work.slot.stack();
     // SAFETY: `bring` takes a pointer to such work.
     unsafe { slots::on_stack(top, bring, (&raw mut work).cast()) };
-    state.store(DONE, Ordering::Release);
+    match alone {
+        Some(page) => record::page(&library, page),
+        None => state.store(DONE, Ordering::Release),
+    }
     if TALKS.load(Ordering::Relaxed) {
         let spent = now().saturating_sub(start);
         CHUNKS.fetch_add(1, Ordering::Relaxed);
@@ -146,6 +155,8 @@ struct Work<'a> {
     number: u32,
     index: usize,
     slot: &'a mut Working,
+    /// The only page to bring back.
+    alone: Option<u32>,
     /// How many pages came back.
     pages: u64,
 }
@@ -190,7 +201,7 @@ extern "C" fn bring(work: *mut c_void) {
     if unsafe { libc::mprotect(fresh, size, rights) } != 0 {
         fail("the system does not let memory become executable");
     }
-    for run in runs() {
+    for run in runs().filter_map(|run| part(run, work.alone)) {
         if let Err(number) = put(work.library.base, &run, fresh.cast()) {
             let what = if number == libc::ENOMEM {
                 "the process has too many mappings (vm.max_map_count) or too little memory"
@@ -201,6 +212,27 @@ extern "C" fn bring(work: *mut c_void) {
         }
     }
     work.pages = pages;
+    if let Some(gone) = work.alone.and_then(|page| runs().find_map(|run| part(run, Some(page)))) {
+        work.pages = 1;
+        // Where the page was, somebody else may have put something since.
+        let place = gone.place as usize * PAGE as usize;
+        let after = place + PAGE as usize;
+        for (start, end) in [(0, place), (after, size)].into_iter().filter(|part| part.0 < part.1) {
+            // SAFETY: parts of the fresh mapping that stayed.
+            unsafe { libc::munmap(fresh.add(start), end - start) };
+        }
+    }
+}
+
+/// The part of `run` that is the page `alone`, if only that is wanted.
+fn part(run: Run, alone: Option<u32>) -> Option<Run> {
+    match alone {
+        None => Some(run),
+        Some(page) if run.contains(page) => {
+            Some(Run { page, count: 1, place: run.place + (page - run.page), ..run })
+        }
+        Some(_) => None,
+    }
 }
 
 /// Moves the pages of `run` from the chunk at `chunk` to their place.

@@ -14,7 +14,17 @@ pub struct Line {
 impl Line {
     /// A line that says who speaks.
     pub fn new() -> Self {
-        Self { bytes: [0; 512], length: 0 }.text("taper: ")
+        Self::bare().text("taper: ")
+    }
+
+    /// An empty line.
+    pub fn bare() -> Self {
+        Self { bytes: [0; 512], length: 0 }
+    }
+
+    /// What it says so far.
+    pub fn so_far(&self) -> &[u8] {
+        &self.bytes[..self.length]
     }
 
     /// Adds bytes.
@@ -40,6 +50,11 @@ impl Line {
     /// Adds an address.
     pub fn address(self, address: u64) -> Self {
         self.text("0x").digits(address, 16)
+    }
+
+    /// Adds a byte as two digits.
+    pub fn hexadecimal(self, byte: u8) -> Self {
+        self.digits((byte >> 4).into(), 16).digits((byte & 15).into(), 16)
     }
 
     fn digits(self, mut number: u64, base: u64) -> Self {

@@ -6,7 +6,8 @@
 //! ```text
 //! header   120 bytes   magic, version, numbers of runs and chunks, first chunk, length of
 //!                      the name, number of pages, root of the store, chunk of names,
-//!                      BLAKE3 hash of all the rest
+//!                      BLAKE3 hash of all the rest, first bytes of the BLAKE3 hash of the
+//!                      library as it was installed
 //! runs      16 bytes   each: page, number of pages, rights, chunk, page in the chunk
 //! name                 the library's path in the package, for people
 //! ```

@@ -14,6 +14,9 @@ pub(crate) const RUN: usize = 16;
 /// Where the hash lies.
 pub(crate) const HASH: core::ops::Range<usize> = 80..112;
 
+/// Where the first bytes of the original's hash lie.
+pub(crate) const CONTENT: usize = 112;
+
 /// The right to be executed, in a run's rights.
 pub(crate) const EXECUTE: u16 = 1;
 
@@ -121,6 +124,11 @@ impl<'a> Note<'a> {
     /// The number in the store of the chunk that names absent functions.
     pub fn names(&self) -> Option<u32> {
         u32_at(self.bytes, 64).checked_sub(1)?.checked_add(self.first_chunk())
+    }
+
+    /// The first bytes of the BLAKE3 hash of the library as it was installed.
+    pub fn content(&self) -> [u8; 8] {
+        array(self.bytes, CONTENT)
     }
 
     /// The number of the library's pages, from its load base on.

@@ -1,6 +1,6 @@
 //! The writer.
 
-use crate::read::{EXECUTE, HASH, HEADER, MAGIC, RUN, VERSION, hash};
+use crate::read::{CONTENT, EXECUTE, HASH, HEADER, MAGIC, RUN, VERSION, hash};
 use std::ops::Range;
 
 /// Pages of a library, in one segment, that become part of a chunk.
@@ -64,8 +64,9 @@ impl Draft {
         (HEADER + runs * RUN + self.name.len()) as u64
     }
 
-    /// The note, for a store with this `root` in which the library's chunks start at `first`.
-    pub fn finish(&self, first: u32, root: [u8; 32]) -> Vec<u8> {
+    /// The note, for a store with this `root` in which the library's chunks start at `first`,
+    /// and a library whose BLAKE3 hash starts with `content`.
+    pub fn finish(&self, first: u32, root: [u8; 32], content: [u8; 8]) -> Vec<u8> {
         let runs: usize = self.chunks.iter().map(Vec::len).sum();
         let chunks = self.chunks.len() as u32;
         let mut out = Vec::with_capacity(self.size() as usize);
@@ -78,6 +79,7 @@ impl Draft {
         out.extend(root);
         out.extend((if self.names { chunks + 1 } else { 0 }).to_le_bytes());
         out.resize(HEADER, 0);
+        out[CONTENT..CONTENT + content.len()].copy_from_slice(&content);
         for (number, chunk) in self.chunks.iter().enumerate() {
             let mut place = 0u32;
             for piece in chunk {
@@ -116,11 +118,11 @@ mod tests {
 
     #[test]
     fn a_page_is_found_with_all_of_its_chunk() {
-        let bytes = sample().finish(5, [7; 32]);
+        let bytes = sample().finish(5, [7; 32], *b"original");
         assert_eq!(bytes.len() as u64, sample().size());
         let note = Note::open(&bytes).unwrap();
         assert_eq!((note.first_chunk(), note.chunks(), note.root()), (5, 3, [7; 32]));
-        assert_eq!(note.name(), b"torch/lib/libc10.so");
+        assert_eq!((note.name(), note.content()), (&b"torch/lib/libc10.so"[..], *b"original"));
         assert_eq!((note.pages(), note.names()), (50, Some(8)));
         let found = |page| note.find(page).map(|index| note.run(index).unwrap());
         assert_eq!(found(2), None);
@@ -141,7 +143,7 @@ mod tests {
 
     #[test]
     fn every_flipped_byte_and_every_cut_is_seen() {
-        let bytes = sample().finish(5, [7; 32]);
+        let bytes = sample().finish(5, [7; 32], *b"original");
         for at in 0..bytes.len() {
             let mut damaged = bytes.clone();
             damaged[at] ^= 0x10;
@@ -154,7 +156,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_bytes_make_the_reader_fail(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let mut note = sample().finish(0, [0; 32]);
+            let mut note = sample().finish(0, [0; 32], [0; 8]);
             note.truncate(HEADER.min(bytes.len()));
             note.extend(bytes);
             if let Ok(note) = Note::checked(&note) {

@@ -4,6 +4,10 @@
 //! parts, so it survives a move of the environment. It is tied to the content of
 //! each library: page numbers mean nothing in another build.
 
+mod restored;
+
+pub use restored::Restored;
+
 use elf::PageSet;
 use indexmap::IndexSet;
 use serde::{Deserialize, Serialize};

@@ -38,10 +38,10 @@ impl Smaller {
     }
 
     /// Says in the file that its cold pages are the chunks from `first` on of the store
-    /// with this `root`.
-    pub fn seal(&mut self, first: u32, root: [u8; 32]) {
+    /// with this `root`, and that the BLAKE3 hash of the original starts with `content`.
+    pub fn seal(&mut self, first: u32, root: [u8; 32], content: [u8; 8]) {
         if let Some(cold) = &self.cold {
-            self.extents.replace(cold.piece, cold.draft.finish(first, root));
+            self.extents.replace(cold.piece, cold.draft.finish(first, root, content));
         }
     }
 
@@ -364,7 +364,7 @@ pub fn shrink(
         unwind.resize(hole as usize, 0);
         beside.1 = std::mem::take(&mut unwind);
     }
-    let note = draft.as_ref().map(|draft| draft.finish(0, [0; 32])).unwrap_or_default();
+    let note = draft.as_ref().map(|draft| draft.finish(0, [0; 32], [0; 8])).unwrap_or_default();
     let code = has_code.then_some((code_address, made.code));
     let new = New { offset: new_offset, unwind, note, tables: made.tables, code, patches };
     let (extents, piece) = extents(library, &parts, &headers, new, table_offset)?;

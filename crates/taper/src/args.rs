@@ -174,7 +174,8 @@ pub struct Pack {
     /// The folder to write. It must not exist.
     #[arg(long, value_name = "OUT")]
     pub to: PathBuf,
-    /// A profile made by `taper trace`, instead of tracing the workload now.
+    /// A profile made by `taper trace`, instead of tracing the workload now; or a folder in which
+    /// a program recorded what a package brought back (TAPER_PROFILE), which is added.
     #[arg(long, value_name = "P")]
     pub profile: Vec<PathBuf>,
     #[command(flatten)]

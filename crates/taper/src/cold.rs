@@ -82,7 +82,9 @@ pub fn write<'a>(mut libraries: Vec<Revived>, level: Level) -> Result<Cold<'a>> 
     let (store, root) = writer.finish(level).context("cannot compress what is cold")?;
     out.stored = store.len() as u64;
     for (mut library, first) in libraries.into_iter().zip(firsts) {
-        library.smaller.seal(first, root);
+        let content = blake3::Hasher::new().update_rayon(&library.bytes).finalize();
+        let start = content.as_bytes().first_chunk().copied().unwrap_or_default();
+        library.smaller.seal(first, root, start);
         let hot = library.smaller.size().min(library.bytes.len() as u64);
         let check = Some(library.check);
         let write: package::Writer<'a> =

@@ -6,6 +6,7 @@ mod cold;
 mod exit;
 mod inspect_command;
 mod interrupt;
+mod learn;
 mod modules;
 mod pack;
 mod spoken;

@@ -4,7 +4,7 @@ use crate::args::{Global, Pack};
 use crate::exit::{Exit, bad_input};
 use crate::talk::{Talk, megabytes};
 use crate::trace::{self, Identities, trace};
-use crate::{interrupt, verify_command, view, write};
+use crate::{interrupt, learn, verify_command, view, write};
 use anyhow::{Context, Result};
 use environment::{Environment, Interpreter};
 use package::{Bytes, FORMAT, Files, MANIFEST, Manifest, Stage};
@@ -15,7 +15,8 @@ use profile::Profile;
 pub fn run(command: &Pack, global: &Global, talk: &Talk) -> Result<Exit> {
     let interpreter = Interpreter::find(global.python.as_deref())?;
     let mut profiles = Vec::new();
-    for path in &command.profile {
+    let (files, records) = learn::divided(&command.profile);
+    for path in files {
         profiles.push(Profile::read(path)?);
     }
     // A name that is taken is said before minutes of tracing, not after.
@@ -34,11 +35,12 @@ pub fn run(command: &Pack, global: &Global, talk: &Talk) -> Result<Exit> {
     } else {
         command.command.clone()
     };
-    let profile = if profiles.is_empty() {
+    let mut profile = if profiles.is_empty() {
         trace(&environment, &view, &workload, target, command.target.cpu, talk)?
     } else {
         talk.phase("profile", || fitting(&environment, &profiles, target))?
     };
+    learn::learn(&environment, &mut profile, &records, talk)?;
     let options = Options {
         cold: command.cold.plan(),
         keep: Choice::new(&command.keep),

@@ -1,0 +1,116 @@
+//! What a package brings back is recorded, and is hot in the next one.
+
+mod many;
+mod world;
+
+use many::{dist, packed, run};
+use std::fs;
+use std::path::Path;
+
+const FEW: &str = "
+import os, torch, torch.later
+assert all(torch.library.call(n, 7) == torch.value(n, 7) for n in (3, 777, 1999))
+child = os.fork()
+if child == 0:
+    os._exit(0 if torch.library.call(1234, 7) == torch.value(1234, 7) else 7)
+assert os.waitpid(child, 0)[1] == 0
+print(torch.later.__name__)";
+
+/// How many pages of the library a run of [`FEW`] brings back, and modules.
+fn brought(package: &Path) -> usize {
+    let done = run(package, FEW, &[("TAPER_LOG", "1")]);
+    let said = String::from_utf8(done.stderr).unwrap();
+    assert!(done.status.success(), "{said}");
+    said.lines().filter(|line| line.contains("pages of torch/lib/many.so")).count()
+}
+
+fn lines(folder: &Path) -> Vec<String> {
+    let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let texts = files.map(|path| fs::read_to_string(path).unwrap());
+    texts.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>()).collect()
+}
+
+#[test]
+fn what_was_brought_back_is_hot_in_the_next_package() {
+    let world = &packed().world;
+    assert!(brought(&dist()) > 0);
+    // The variable may name a folder that is not there yet, from where the program starts.
+    let records = world.path("records");
+    let done = run(&dist(), FEW, &[("TAPER_PROFILE", records.to_str().unwrap())]);
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    assert_eq!(fs::read_dir(&records).unwrap().count(), 2, "one file of each process");
+    let lines = lines(&records);
+    let pages = lines.iter().filter(|line| line.ends_with(" torch/lib/many.so")).count();
+    // Five functions, the table that they are called through, and what catches exceptions.
+    assert!((4..12).contains(&pages), "{lines:#?}");
+    assert!(lines.iter().any(|line| line == "module torch/later.py"), "{lines:#?}");
+
+    let pack = |to: &str, more: &[&str]| {
+        let mut words = vec!["pack", "--no-verify", "--profile", "records", "--to", to];
+        words.extend(more);
+        world.taper(&words)
+    };
+    // Alone it is added to a trace; with a profile, to that.
+    let done = pack("learned", &[]);
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.success() && said.contains("records: "), "{said}");
+    assert_eq!(brought(&world.path("learned")), 0);
+    let done = world.taper(&["trace", "-o", "one.profile", "--", "python", "-c", "import torch"]);
+    assert!(done.status.success());
+    assert!(pack("both", &["--profile", "one.profile"]).status.success());
+    assert_eq!(brought(&world.path("both")), 0);
+    let (one, two) =
+        (world.path("learned/torch/lib/many.so"), world.path("both/torch/lib/many.so"));
+    assert_eq!(fs::read(one).unwrap(), fs::read(two).unwrap());
+
+    // What does not fit is said by name.
+    let file = fs::read_dir(&records).unwrap().next().unwrap().unwrap().path();
+    let whole = fs::read_to_string(&file).unwrap();
+    let digits = whole.split(' ').nth(1).unwrap().to_owned();
+    fs::write(&file, whole.replace(&digits, "0123456789abcdef")).unwrap();
+    let done = pack("wrong", &[]);
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert_eq!(done.status.code(), Some(2), "{said}");
+    assert!(said.contains("torch/lib/many.so changed since"), "{said}");
+    fs::write(&file, "page\n").unwrap();
+    let said = String::from_utf8(pack("wrong", &[]).stderr).unwrap();
+    assert!(said.contains(".restored") && said.contains("line 1"), "{said}");
+    assert!(!world.path("wrong").exists());
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_is_said_once_and_all_goes_on() {
+    let done = run(&dist(), FEW, &[("TAPER_PROFILE", "/proc/nowhere")]);
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.success(), "{said}");
+    // Once in each of the two processes.
+    let lines = said.matches("taper: cannot record in /proc/nowhere/").count();
+    assert!((1..=2).contains(&lines), "{said}");
+}
+
+#[test]
+fn a_function_that_was_dropped_and_called_is_in_the_next_package() {
+    let world = many::world(1500);
+    let pack = |to: &str, more: &[&str]| {
+        let mut words = vec!["pack", "--cold", "drop", "--no-verify", "--to", to];
+        words.extend(more);
+        let done = world.taper(&words);
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        world.path(to)
+    };
+    let program = "
+import torch, ctypes
+torch.library.caught.restype = ctypes.c_char_p
+print(torch.library.caught(1500))";
+    let records = world.path("records");
+    let said = |package: &Path| {
+        let done = run(package, program, &[("TAPER_PROFILE", records.to_str().unwrap())]);
+        String::from_utf8(done.stdout).unwrap()
+    };
+    let workload = ["--", "python", "-c", "import torch; torch.library.caught(17)"];
+    let first = said(&pack("first", &workload));
+    assert!(first.contains("many::f1500 (many.so) is not in this package"), "{first}");
+    let mut words = vec!["--profile", "records"];
+    words.extend(workload);
+    assert_eq!(said(&pack("second", &words)), "b''\n");
+}
