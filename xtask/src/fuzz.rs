@@ -6,16 +6,19 @@
 
 use crate::{examples, shell};
 use anyhow::{Context, Result};
+use note::{Draft, Piece};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use store::{Level, Writer};
 
 /// The targets, and which seeds they start from.
-const TARGETS: [(&str, Seeds); 4] = [
+const TARGETS: [(&str, Seeds); 6] = [
     ("elf_reader", Seeds::Libraries),
     ("elf_writer", Seeds::ChosenLibraries),
     ("fat_binary", Seeds::FatBinaries),
+    ("note_reader", Seeds::Notes),
+    ("records", Seeds::Records),
     ("store_reader", Seeds::Stores),
 ];
 
@@ -48,6 +51,8 @@ enum Seeds {
     Libraries,
     ChosenLibraries,
     FatBinaries,
+    Notes,
+    Records,
     Stores,
 }
 
@@ -120,6 +125,23 @@ fn write_seeds(seeds: Seeds, place: &Path) -> Result<()> {
             bytes.extend([0, 0, 90, 0]);
             bytes.resize(112, 0);
             write("container", &bytes)
+        }
+        Seeds::Notes => {
+            let code = Piece { pages: 3..40, execute: true };
+            let data = Piece { pages: 50..52, execute: false };
+            let draft = Draft::new("torch/lib/libc10.so", 60, &[code, data], 14, true);
+            write("note", &draft.finish(5, [7; 32], [9; 8]))?;
+            let list = [(0x1000, "at::one(int)".into()), (0x1040, "at::two()".into())];
+            write("names", &note::names(&list))
+        }
+        Seeds::Records => {
+            let line =
+                b"page 0123456789abcdef 7 torch/lib/libc10.so\nmodule torch/fft/__init__.py\n";
+            write("records", line)?;
+            let profile = br#"{"format":1,"python":"3.11","torch":"2.15.0","target":"cpu","runs":[],
+                "libraries":{"a.so":{"build_id":null,"content":"00","threaded":false,"pages":[1,2]}},
+                "opened":["a.so"],"probed":[]}"#;
+            write("profile", profile)
         }
         Seeds::Stores => {
             let mut writer = Writer::new();
