@@ -15,11 +15,25 @@ pub struct Capability {
     /// `avx512`, `avx2`, `default`, and `+intel` or `+other` where the vendor is
     /// turned into the other one.
     pub name: String,
-    /// Variables that make libraries pick so. Empty for what this processor is.
+    /// Variables that make libraries pick so. Empty for what this processor is. Others of
+    /// [`PINS`] are not set, unless it [`inherits`](Self::inherits) them.
     pub variables: BTreeMap<&'static str, String>,
+    /// Whether the user's own [`PINS`] hold: an extra run, where there are any. A package
+    /// must not depend on them, and must serve whoever sets them where it runs, too.
+    pub inherits: bool,
     /// Whether vendor checks are told the opposite of the truth.
     pub other_vendor: bool,
 }
+
+/// Variables that tell libraries which kernels to pick.
+pub const PINS: [&str; 6] = [
+    "ATEN_CPU_CAPABILITY",
+    "ONEDNN_MAX_CPU_ISA",
+    "DNNL_MAX_CPU_ISA",
+    "MKL_ENABLE_INSTRUCTIONS",
+    "OPENBLAS_CORETYPE",
+    "NPY_DISABLE_CPU_FEATURES",
+];
 
 /// A level of x86-64, as ATen tells them apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -52,12 +66,23 @@ impl Level {
         }
     }
 
-    /// Variables that hold libraries to this level on a better processor.
-    fn variables(self, numpy_features: &[String]) -> BTreeMap<&'static str, String> {
-        let (aten, dnn, mkl, blas) = match self {
-            Self::Avx512 => return BTreeMap::new(),
-            Self::Avx2 => ("avx2", "AVX2", "AVX2", "Haswell"),
-            Self::Default => ("default", "SSE41", "SSE4_2", "Nehalem"),
+    /// Variables that hold libraries to this level on a better processor. Some libraries
+    /// tell processors of one level apart: the run of the `other` vendor takes the second
+    /// choice. Names that a build of OpenBLAS lacks are taken for none.
+    fn variables(self, other: bool, numpy_features: &[String]) -> BTreeMap<&'static str, String> {
+        let (aten, dnn, mkl, blas) = match (self, other) {
+            (Self::Avx512, false) => return BTreeMap::new(),
+            (Self::Avx512, true) => {
+                return BTreeMap::from([
+                    ("ONEDNN_MAX_CPU_ISA", "AVX512_CORE".to_owned()),
+                    ("DNNL_MAX_CPU_ISA", "AVX512_CORE".to_owned()),
+                    ("OPENBLAS_CORETYPE", "SkylakeX".to_owned()),
+                ]);
+            }
+            (Self::Avx2, false) => ("avx2", "AVX2", "AVX2", "Haswell"),
+            (Self::Avx2, true) => ("avx2", "AVX2", "AVX2", "Zen"),
+            (Self::Default, false) => ("default", "SSE41", "SSE4_2", "Nehalem"),
+            (Self::Default, true) => ("default", "SSE41", "SSE4_2", "Sandybridge"),
         };
         let above: Vec<&str> = numpy_features
             .iter()
@@ -95,19 +120,33 @@ pub fn capabilities(cpu: Cpu, interpreter: &Interpreter) -> (Vec<Capability>, Ve
     let allowed = || Level::ALL.into_iter().filter(|level| (lowest..=highest).contains(level));
     let mut traced = Vec::new();
     for level in allowed().filter(|level| *level <= here) {
-        let variables = if level == here { BTreeMap::new() } else { level.variables(&numpy) };
+        let own = level == here;
+        let variables = if own { BTreeMap::new() } else { level.variables(false, &numpy) };
         traced.push(Capability {
             name: level.name().to_owned(),
-            variables: variables.clone(),
+            variables,
+            inherits: false,
             other_vendor: false,
         });
         if cpu != Cpu::Native {
+            // On a processor of this very level there is nothing that it could be held to
+            // but another of its kind.
+            let other = !own || level == Level::Avx512;
             traced.push(Capability {
                 name: format!("{}, other vendor", level.name()),
-                variables,
+                variables: if other { level.variables(true, &numpy) } else { BTreeMap::new() },
+                inherits: false,
                 other_vendor: true,
             });
         }
+    }
+    if PINS.iter().any(|name| std::env::var_os(name).is_some()) {
+        traced.push(Capability {
+            name: "as the environment says".to_owned(),
+            variables: BTreeMap::new(),
+            inherits: true,
+            other_vendor: false,
+        });
     }
     (traced, allowed().filter(|level| *level > here).map(Level::name).collect())
 }
@@ -120,6 +159,7 @@ from numpy._core._multiarray_umath import __cpu_dispatch__ as names, __cpu_featu
 print(' '.join(name for name in names if has.get(name)))";
     Command::new(&interpreter.executable)
         .args(["-B", "-c", LIST])
+        .env_remove("NPY_DISABLE_CPU_FEATURES")
         .output()
         .ok()
         .filter(|done| done.status.success())

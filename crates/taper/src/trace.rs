@@ -1,7 +1,7 @@
 //! `taper trace`, and the trace phase of `taper pack`.
 
 use crate::args::{Cpu, Global, Trace};
-use crate::capability::capabilities;
+use crate::capability::{PINS, capabilities};
 use crate::exit::{Exit, bad_input};
 use crate::talk::Talk;
 use crate::view::{self, View};
@@ -11,7 +11,7 @@ use environment::{Environment, Interpreter};
 use plan::MappedFile;
 use profile::{LibraryUse, Profile, Run};
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::Write;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -98,7 +98,7 @@ pub fn trace(
     let shown: Vec<String> =
         command.iter().map(|word| word.to_string_lossy().into_owned()).collect();
     for (number, capability) in capabilities.iter().enumerate() {
-        if capability.other_vendor && flips.is_empty() {
+        if capability.other_vendor && flips.is_empty() && capability.variables.is_empty() {
             continue;
         }
         let results = tempfile::tempdir().context("cannot make a temporary folder")?;
@@ -112,6 +112,11 @@ pub fn trace(
         };
         if number > 0 {
             workload.stderr = Output::Null;
+        }
+        if !capability.inherits {
+            for name in PINS {
+                workload.env.remove(OsStr::new(name));
+            }
         }
         for (name, value) in &capability.variables {
             workload.env.insert((*name).into(), value.into());
