@@ -1,6 +1,9 @@
 //! Everything a person runs on this repository besides `cargo build`.
 
 mod bench;
+mod bench_cold;
+mod bench_packing;
+mod bench_start;
 mod demo;
 #[cfg(test)]
 mod end_to_end;
@@ -36,7 +39,7 @@ enum Task {
     Demo,
     /// Run every test, the examples from end to end included (some 20 minutes).
     Test,
-    /// Measure packing, and start, first inference and memory of a package (some 15 minutes).
+    /// Measure packing, tracing, start, memory, levels, faults and inferences (half an hour).
     Bench(bench::Arguments),
     /// Write damaged libraries for a long time.
     Fuzz(fuzz::Arguments),

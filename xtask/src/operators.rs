@@ -26,6 +26,11 @@ pub struct Arguments {
 /// What every error of taper's says.
 const REFUSED: &str = "is not in this package";
 
+/// Operators of every part of PyTorch, for checks that take seconds.
+pub const SAMPLE: &str = "add,cumsum,linalg.svd,nn.functional.conv3d,fft.rfft,sort,einsum,logsumexp,\
+nn.functional.ctc_loss,special.bessel_j0,cholesky_solve,histogramdd,nn.functional.grid_sample,\
+topk,scatter_reduce,unique,nn.functional.interpolate,stft,masked.var,ops.nvprims.view";
+
 /// Runs the task.
 pub fn run(arguments: &Arguments) -> Result<()> {
     setup::run()?;
