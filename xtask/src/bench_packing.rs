@@ -168,12 +168,16 @@ pub fn levels(taper: &Path, scratch: &Path, package: &Path) -> Result<()> {
     let mut trace = Command::new(taper);
     trace.arg("trace").arg("-o").arg(&profile).arg("--python").arg(example.python()?);
     packages::quietly(trace.args(["--", "python", "-c", "import torch"]))?;
-    println!("\nimport torch, everything that a CPU can run kept (--cold keep), by level");
+    println!(
+        "\nimport torch, everything of torch and its dependencies that a CPU can run kept, by level"
+    );
     for level in ["fast", "max", "default"] {
         remove(package)?;
         let mut pack = Command::new(taper);
         pack.arg("--json").arg("--python").arg(example.python()?).arg("pack").arg("--to");
         pack.arg(package).args(["--level", level, "--no-verify", "--profile"]).arg(&profile);
+        // What torch itself does not depend on.
+        pack.args(["torchvision", "pillow", "numpy"].map(|name| format!("--drop={name}")));
         let said: Value = serde_json::from_str(&shell::output(&mut pack)?)?;
         let seconds = said["seconds"]["write"].as_f64().context("pack says no time")?;
         let bytes = Description::of(package)?.bytes as f64 / 1e6;

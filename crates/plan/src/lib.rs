@@ -7,6 +7,7 @@ mod choice;
 mod edit;
 mod gpu;
 mod libraries;
+mod licences;
 mod mapped;
 mod modules;
 mod planner;

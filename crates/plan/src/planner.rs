@@ -36,6 +36,11 @@ pub struct Options {
 pub enum Action {
     /// It enters the package as it is.
     Copy,
+    /// It enters as it is, at another path.
+    CopyTo {
+        /// Its path in the package.
+        path: String,
+    },
     /// A shared library enters with these pages of its read-only segments.
     Shrink(LibraryPages),
     /// A small library of the same name enters in its place; these pages of the
@@ -142,6 +147,7 @@ pub fn plan(
         plan.files.push(file);
     }
     plan.files.sort_by(|a, b| a.path.cmp(&b.path));
+    crate::licences::aside(&mut plan.files, environment);
     crate::modules::store(&mut plan.files, environment, profile, options.cold);
     Ok(plan)
 }

@@ -9,7 +9,7 @@ use package::{
 };
 use plan::{Action, Cold, FilePlan, Plan, Reason};
 use rayon::prelude::*;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// The modules of a package.
@@ -65,9 +65,6 @@ pub fn modules<'a>(
     for (module, code) in stale.into_iter().zip(compiled) {
         module.code = code;
     }
-    let imported = |file: &&FilePlan| matches!(file.action, Action::Module { cold: false, .. });
-    let used: BTreeSet<&str> =
-        plan.files.iter().filter(imported).map(|file| top(&file.path)).collect();
     let mut out = Modules::default();
     let mut stored = Vec::new();
     for module in read {
@@ -92,7 +89,9 @@ pub fn modules<'a>(
                     let reason = if cold { Reason::Cold } else { Reason::Store };
                     (STUB.to_vec(), reason, 0)
                 };
-                if cold && source.is_some() && (is_test(&path) || !used.contains(top(&path))) {
+                // What no workload imported is compiled when it is imported: its code would
+                // take more room than all sources, and Python compiles 13 MB of them a second.
+                if cold && source.is_some() {
                     code = None;
                 } else {
                     out.original += module.hot;
@@ -132,20 +131,6 @@ pub fn modules<'a>(
         entrances(&mut out.units, files.collect(), bytecode, &compiler, scratch.path())?;
     }
     Ok(out)
-}
-
-/// Whether the module at `path` is one of a distribution's tests or helps them, which only its
-/// developers run: compiling it when it is imported is good enough. A third of the code
-/// that no workload imports is theirs.
-fn is_test(path: &str) -> bool {
-    path.split('/').rev().skip(1).any(|folder| matches!(folder, "tests" | "test" | "testing"))
-}
-
-/// The package at the top around the module at `path`. Where no workload imported anything
-/// of it, its modules are compiled when they are imported: their code takes two and a half
-/// times the place of their sources, which are there too.
-fn top(path: &str) -> &str {
-    path.split_once('/').map_or(path, |(top, _)| top)
 }
 
 /// Reads every module and the bytecode that the installer left of it.

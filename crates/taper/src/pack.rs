@@ -160,7 +160,10 @@ fn tell_plan(plan: &Plan, global: &Global, talk: &Talk) -> Result<()> {
             Action::Leave | Action::Module { source: false, .. } => 0,
             Action::Shrink(pages) => file.size.saturating_sub(pages.absent_bytes()),
             Action::StandIn { keep } => keep.len() * elf::PAGE,
-            Action::Copy | Action::Module { source: true, .. } | Action::Record => file.size,
+            Action::Copy
+            | Action::CopyTo { .. }
+            | Action::Module { source: true, .. }
+            | Action::Record => file.size,
         };
         let sum: &mut (u64, u64, u64) = sums.entry(file.reason).or_default();
         *sum = (sum.0 + 1, sum.1 + file.size, sum.2 + kept);

@@ -173,6 +173,11 @@ fn unit<'a>(
     Ok(match &file.action {
         Action::Leave | Action::Record | Action::Module { .. } => None,
         Action::Copy => Some(whole(source)),
+        Action::CopyTo { path } => {
+            let mut unit = whole(source);
+            unit.entry.path.clone_from(path);
+            Some(unit)
+        }
         Action::Shrink(pages) => {
             let bytes = MappedFile::open(&source)?;
             let library = Library::parse(&bytes).with_context(|| file.path.clone())?;
@@ -227,6 +232,9 @@ fn records(
     for file in &plan.files {
         if let Some(owner) = environment.files[file.index].distribution {
             owners.insert(file.path.clone(), owner);
+            if let Action::CopyTo { path } = &file.action {
+                owners.insert(path.clone(), owner);
+            }
             if matches!(file.action, Action::Module { .. }) {
                 let minor = environment.interpreter.minor();
                 owners.insert(bytecode_path(&file.path, minor), owner);

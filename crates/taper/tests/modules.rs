@@ -340,3 +340,33 @@ fn damage_to_the_store_is_said_and_never_run() {
     let said = String::from_utf8_lossy(&run().stderr).into_owned();
     assert!(said.contains("No such file"), "{said}");
 }
+
+#[test]
+fn a_licence_alone_makes_no_package_of_its_folder() {
+    let world = World::with_torch(&[("torch/__init__.py", "")]);
+    world.install("other/__init__.py", "value = 1\n");
+    world.install("other/LICENSE.txt", "You may.\n");
+    world.install("other-1.0.dist-info/METADATA", "Name: other\nVersion: 1.0\n");
+    let list = "other/__init__.py,,\nother/LICENSE.txt,,\nother-1.0.dist-info/METADATA,,\nother-1.0.dist-info/RECORD,,\n";
+    world.install("other-1.0.dist-info/RECORD", list);
+    world.compile();
+    let ways =
+        [("kept", "keep", None), ("dropped", "keep", Some("other")), ("unused", "drop", None)];
+    for (out, cold, dropped) in ways {
+        let mut words = vec!["pack", "--cold", cold, "--to", out];
+        words.extend(dropped.iter().flat_map(|name| ["--drop", name]));
+        let done = world.taper(&words);
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        let (code, _, said) = said(&world, &world.path(out), &["-c", "import other; other.value"]);
+        if out == "kept" {
+            assert_eq!(code, Some(0), "{said}");
+            assert!(world.path("kept/other/LICENSE.txt").exists());
+        } else {
+            assert!(said.contains("ModuleNotFoundError: No module named 'other'"), "{said}");
+            let moved = "other-1.0.dist-info/licenses/site-packages/other/LICENSE.txt";
+            assert_eq!(fs::read(world.path(out).join(moved)).unwrap(), b"You may.\n");
+            let record = world.path(out).join("other-1.0.dist-info/RECORD");
+            assert!(fs::read_to_string(record).unwrap().contains(moved));
+        }
+    }
+}
