@@ -61,11 +61,11 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     if wanted(Part::Tracing) {
         bench_packing::tracing(&taper, example, arguments.runs, scratch.path())?;
     }
-    if wanted(Part::Levels) || wanted(Part::Faults) {
+    if wanted(Part::Levels) {
         bench_packing::levels(&taper, scratch.path(), &package)?;
     }
     if wanted(Part::Faults) {
-        bench_cold::faults(&package, scratch.path())?;
+        bench_cold::faults(&taper, scratch.path())?;
     }
     if wanted(Part::Steady) {
         bench_cold::steady(&taper, arguments.packings.max(4), scratch.path())?;

@@ -11,10 +11,14 @@ use std::path::Path;
 
 /// Runs a part of the operator database in a package that was traced with `import torch`,
 /// and says what bringing back one chunk took.
-pub fn faults(package: &Path, scratch: &Path) -> Result<()> {
+pub fn faults(taper: &Path, scratch: &Path) -> Result<()> {
     let example = Example::named("classify")?;
+    let package = scratch.join("faults");
+    let mut pack = std::process::Command::new(taper);
+    pack.arg("pack").arg("--python").arg(example.python()?).arg("--to").arg(&package);
+    packages::quietly(pack.args(["--no-verify", "--", "python", "-c", "import torch"]))?;
     let bare = python::bare(&example.python()?, &scratch.join("bare-faults"))?;
-    let paths = std::env::join_paths([package, &operators::helper()?])?;
+    let paths = std::env::join_paths([&package, &operators::helper()?])?;
     let script = examples::repository().join("xtask/checks/operators.py");
     let mut command = std::process::Command::new(bare);
     command.env_clear().env("PYTHONPATH", paths).env("TAPER_LOG", "1").env("HOME", scratch);

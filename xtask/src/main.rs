@@ -15,6 +15,8 @@ mod measure;
 mod operators;
 mod packages;
 mod python;
+#[cfg(test)]
+mod rewritten;
 mod runs;
 mod setup;
 mod shell;

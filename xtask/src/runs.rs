@@ -116,11 +116,19 @@ impl Results {
 /// If it does not end with exit code 0; the last lines of what it said are part
 /// of the error.
 pub fn run(example: Example, place: Place<'_>, words: &[&str]) -> Result<(Results, Cost)> {
+    run_script(&example.script(), place, words)
+}
+
+/// Like [`run`], for a script that leaves results as the examples do.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_script(path: &Path, place: Place<'_>, words: &[&str]) -> Result<(Results, Cost)> {
     let scratch = tempfile::tempdir()?;
     let (stdout, stderr) = (scratch.path().join("stdout"), scratch.path().join("stderr"));
     let folder = scratch.path().join("results");
     fs::create_dir(&folder)?;
-    let mut script: Vec<OsString> = vec![example.script().into()];
+    let mut script: Vec<OsString> = vec![path.into()];
     script.extend(words.iter().map(Into::into));
     let mut command = place.python(&script, &[("TAPER_VERIFY_OUT", folder.as_os_str())])?;
     command.stdout(File::create(&stdout)?).stderr(File::create(&stderr)?);

@@ -41,6 +41,8 @@ pub enum Command {
     Pack(Pack),
     /// Run a command in the original environment and in a package, and compare.
     Verify(Verify),
+    /// Say what the imports of an application's sources cost, and rewrite those that can wait.
+    Lint(Lint),
 }
 
 /// Flags of `inspect`.
@@ -215,6 +217,29 @@ pub struct Verify {
     /// The command to run in both.
     #[arg(last = true, required = true, value_name = "CMD")]
     pub command: Vec<OsString>,
+}
+
+/// Flags of `lint`.
+#[derive(Debug, Args)]
+pub struct Lint {
+    /// Files, or folders with them.
+    #[arg(required = true, value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+    /// Rewrite what can be shown to change nothing but when a module is loaded.
+    #[arg(long)]
+    pub fix: bool,
+    /// How findings are written.
+    #[arg(long, value_enum, default_value_t = Output::Text)]
+    pub format: Output,
+}
+
+/// How findings are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// A line each.
+    Text,
+    /// As SARIF 2.1.0.
+    Sarif,
 }
 
 /// A size: a number with kB, MB, GB (powers of ten), KiB, MiB, GiB, or bytes.

@@ -7,6 +7,8 @@ mod exit;
 mod inspect_command;
 mod interrupt;
 mod learn;
+mod lint_command;
+mod lint_files;
 mod modules;
 mod pack;
 mod spoken;
@@ -35,6 +37,7 @@ fn main() -> std::process::ExitCode {
         Command::Inspect(command) => inspect_command::run(&command, &arguments.global, &talk),
         Command::Trace(command) => trace::run(&command, &arguments.global, &talk),
         Command::Pack(command) => pack::run(&command, &arguments.global, &talk),
+        Command::Lint(command) => lint_command::run(&command, &arguments.global, &talk),
         Command::Verify(command) => verify_command::run(&command, &arguments.global, &talk),
     };
     match result {

@@ -1,0 +1,113 @@
+//! The imports of a module, as they are written.
+
+use ruff_python_ast::{Stmt, StmtImport, StmtImportFrom};
+use ruff_text_size::{Ranged, TextRange};
+use serde::Serialize;
+
+/// Where an import stands, and so when it runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Place {
+    /// At the top of the module: always, when the module is loaded.
+    Top,
+    /// Behind a condition, in a `try`, a `with` or a loop of the module.
+    Conditional,
+    /// In a function or class.
+    Inside,
+    /// Under `if TYPE_CHECKING`: never.
+    TypeChecking,
+}
+
+/// One name that an import binds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Import {
+    /// Where it stands.
+    pub place: Place,
+    /// The statement.
+    pub statement: TextRange,
+    /// This name's part of it.
+    pub alias: TextRange,
+    /// This name's number in the statement, and how many it has.
+    pub number: (usize, usize),
+    /// The module, with a dot for each level of a relative import before it.
+    pub module: String,
+    /// The name that is taken from it: `from MODULE import MEMBER`.
+    pub member: Option<String>,
+    /// The name after `as`.
+    pub renamed: Option<String>,
+    /// Whether it was written as `from … import …` (a star has `*` as its member).
+    pub is_from: bool,
+}
+
+impl Import {
+    /// The name that it binds; for `import a.b` that is `a`.
+    pub fn bound(&self) -> &str {
+        match (&self.renamed, &self.member) {
+            (Some(name), _) | (None, Some(name)) => name,
+            (None, None) => self.top(),
+        }
+    }
+
+    /// The package at the top of its module; empty for a relative import.
+    pub fn top(&self) -> &str {
+        self.module.split('.').next().unwrap_or_default()
+    }
+
+    /// Whether it is `from … import *`.
+    pub fn is_star(&self) -> bool {
+        self.member.as_deref() == Some("*")
+    }
+
+    /// Whether it is relative to the module's own package.
+    pub fn is_relative(&self) -> bool {
+        self.module.starts_with('.')
+    }
+
+    /// The import of this name alone, as a statement.
+    pub fn text(&self) -> String {
+        let renamed = self.renamed.as_ref().map(|name| format!(" as {name}")).unwrap_or_default();
+        match &self.member {
+            Some(member) => format!("from {} import {member}{renamed}", self.module),
+            None => format!("import {}{renamed}", self.module),
+        }
+    }
+}
+
+/// The names that `statement` binds if it is an import that stands in `place`.
+pub fn of(statement: &Stmt, place: Place) -> Vec<Import> {
+    match statement {
+        Stmt::Import(StmtImport { names, .. }) => names
+            .iter()
+            .enumerate()
+            .map(|(number, alias)| Import {
+                place,
+                statement: statement.range(),
+                alias: alias.range(),
+                number: (number, names.len()),
+                module: alias.name.to_string(),
+                member: None,
+                renamed: alias.asname.as_ref().map(ToString::to_string),
+                is_from: false,
+            })
+            .collect(),
+        Stmt::ImportFrom(StmtImportFrom { module, names, level, .. }) => names
+            .iter()
+            .enumerate()
+            .map(|(number, alias)| Import {
+                place,
+                statement: statement.range(),
+                alias: alias.range(),
+                number: (number, names.len()),
+                module: format!(
+                    "{}{}",
+                    ".".repeat(*level as usize),
+                    module.as_ref().map_or("", |module| module.as_str())
+                ),
+                member: Some(alias.name.to_string()),
+                renamed: alias.asname.as_ref().map(ToString::to_string),
+                is_from: true,
+            })
+            .collect(),
+        _ => Vec::new(),
+    }
+}
