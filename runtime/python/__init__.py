@@ -90,7 +90,9 @@ class _Store:
         return memoryview(chunk)
 
     def bytes(self, number, start, length):
-        """So many bytes from `start` in a chunk."""
+        """So many bytes from `start` in a chunk; no bytes may be in one that is not there."""
+        if not length:
+            return b""
         cold = number >= self.first_cold
         chunk = self._kept[cold].get(number)
         if chunk is None:

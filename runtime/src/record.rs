@@ -50,7 +50,8 @@ pub unsafe fn listen() {
         length += 1;
     }
     // The name of a file follows.
-    let Some(place) = folder.get_mut(length..length + named.len() + 40).filter(|_| !named.is_empty())
+    let Some(place) =
+        folder.get_mut(length..length + named.len() + 40).filter(|_| !named.is_empty())
     else {
         return;
     };

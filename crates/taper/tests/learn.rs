@@ -66,7 +66,8 @@ fn what_was_brought_back_is_hot_in_the_next_package() {
     // What does not fit is said by name.
     let file = fs::read_dir(&records).unwrap().next().unwrap().unwrap().path();
     let whole = fs::read_to_string(&file).unwrap();
-    let digits = whole.split(' ').nth(1).unwrap().to_owned();
+    let line = whole.lines().find(|line| line.ends_with(" torch/lib/many.so")).unwrap();
+    let digits = line.split(' ').nth(1).unwrap().to_owned();
     fs::write(&file, whole.replace(&digits, "0123456789abcdef")).unwrap();
     let done = pack("wrong", &[]);
     let said = String::from_utf8_lossy(&done.stderr);
