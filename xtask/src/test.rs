@@ -1,7 +1,7 @@
 //! `cargo xtask test`: every test, those that need the environments included.
 
 use crate::fingerprint::Fingerprint;
-use crate::{examples, fuzz, packages, setup, shell};
+use crate::{examples, fuzz, packages, python, setup, shell};
 use anyhow::{Context, Result};
 
 /// Tests that need an environment with torch read its folder from here.
@@ -30,11 +30,21 @@ pub fn run() -> Result<()> {
         .env(EXAMPLES, examples::environment("examples")?)
         .env(PROGRAM, taper);
     let tests = shell::run(&mut command);
+    // What runs inside the interpreter, in the other versions of it that are here.
+    let mut others = Ok(());
+    for python in python::others() {
+        let mut command = shell::cargo();
+        command.args(["test", "--package", "taper", "--test", "modules", "--test", "cold"]);
+        command.args(["--test", "learn"]).env("TAPER_TEST_PYTHON", &python);
+        let done = shell::run(&mut command);
+        others = others.and(done.with_context(|| format!("with {}", python.display())));
+    }
     // Said even where a test failed: a changed environment explains later failures.
     for (fingerprint, folder) in before {
         fingerprint.check(&folder).context("the tests must leave the environments alone")?;
     }
     tests?;
+    others?;
     // Ten seconds for each target find what breaks at once.
     fuzz::fuzz(10, None)
 }

@@ -16,7 +16,9 @@ impl World {
     /// An environment with nothing in it.
     pub fn new() -> Self {
         let place = tempfile::tempdir().unwrap();
-        let made = Command::new("python3")
+        // `cargo xtask test` names others than the first on the PATH.
+        let python = std::env::var_os("TAPER_TEST_PYTHON").unwrap_or_else(|| "python3".into());
+        let made = Command::new(python)
             .args(["-m", "venv", "--without-pip"])
             .arg(place.path().join("env"))
             .status()
