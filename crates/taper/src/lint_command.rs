@@ -134,7 +134,15 @@ fn stem(path: &Path) -> Option<&str> {
 /// The names that these files take from modules of each name.
 fn taken(sources: &[Source]) -> BTreeMap<String, BTreeSet<String>> {
     let mut all: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let stems: BTreeSet<&str> = sources.iter().filter_map(|source| stem(&source.path)).collect();
     for source in sources {
+        // `mock.patch("helpers.np")`
+        let words = &source.uses.words;
+        let other =
+            |word: &&String| stems.contains(word.as_str()) && stem(&source.path) != Some(word);
+        for stem in words.iter().filter(other) {
+            all.entry(stem.clone()).or_default().extend(words.iter().cloned());
+        }
         for import in &source.uses.imports {
             let last = import.module.rsplit('.').next().unwrap_or_default();
             let names = all.entry(last.to_owned()).or_default();

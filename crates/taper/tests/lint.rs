@@ -86,6 +86,10 @@ fn imports_are_measured_and_rewritten_and_the_program_does_the_same() {
     let done = world.taper(&["lint", "--fix", "app"]);
     let fixed = fs::read_to_string(world.path("app/app.py")).unwrap();
     assert_eq!(done.status.code(), Some(1), "noisy is still there: {}", text(&done));
+    // Another file names it in a text.
+    fs::write(world.path("app/a_test.py"), "patched = 'helpers.json'\n").unwrap();
+    let said = text(&world.taper(&["lint", "app"]));
+    assert!(!said.contains("helpers.py"), "{said}");
     // Both imports of heavy leave together, which neither could alone.
     assert!(!fixed.contains("import json") && !fixed.contains("OrderedDict"), "{fixed}");
     assert!(fixed.contains("    import heavy  # a large one\n    return heavy"), "{fixed}");
