@@ -176,7 +176,7 @@ impl Engine {
             return Ok(());
         }
         let Some((path, own)) = self.files.of_descriptor(task, descriptor) else { return Ok(()) };
-        let named = path.file_name().is_some_and(|name| name.to_string_lossy().contains(".so"));
+        let named = path.file_name().is_some_and(|name| is_library(&name.to_string_lossy()));
         if executable || named {
             self.files.mapped.insert(path.clone());
         }
@@ -275,6 +275,12 @@ impl Engine {
     }
 }
 
+/// Whether a file's name is that of a shared library: `lib.so`, `lib.so.6`. Names that chance
+/// makes, such as glibc's `sem.sok4zs` for a semaphore, are not.
+fn is_library(name: &str) -> bool {
+    name.ends_with(".so") || name.contains(".so.")
+}
+
 /// The memory that a call may read: buffers by their length, everything else
 /// (strings, structures) up to a page.
 fn reached(task: pid_t, number: c_long, args: &[u64; 6]) -> Vec<Range<u64>> {
@@ -362,4 +368,15 @@ fn strings(task: pid_t, address: u64) -> Vec<Range<u64>> {
     }
     ranges.push(address..address.saturating_add((ranges.len() as u64 + 1) * 8));
     ranges
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_library;
+
+    #[test]
+    fn names_of_libraries_are_told_from_others() {
+        assert!(["a.so", "libc.so.6", "a.cpython-311.so"].into_iter().all(is_library));
+        assert!(!["sem.sok4zs", "a.sob", "so", "asso.txt"].into_iter().any(is_library));
+    }
 }
