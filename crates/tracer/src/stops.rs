@@ -278,7 +278,7 @@ impl Engine {
 /// Whether a file's name is that of a shared library: `lib.so`, `lib.so.6`. Names that chance
 /// makes, such as glibc's `sem.sok4zs` for a semaphore, are not.
 fn is_library(name: &str) -> bool {
-    name.ends_with(".so") || name.contains(".so.")
+    name.split_once(".so").is_some_and(|(_, rest)| rest.is_empty() || rest.starts_with('.'))
 }
 
 /// The memory that a call may read: buffers by their length, everything else
