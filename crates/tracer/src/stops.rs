@@ -278,7 +278,8 @@ impl Engine {
 /// Whether a file's name is that of a shared library: `lib.so`, `lib.so.6`. Names that chance
 /// makes, such as glibc's `sem.sok4zs` for a semaphore, are not.
 fn is_library(name: &str) -> bool {
-    name.split_once(".so").is_some_and(|(_, rest)| rest.is_empty() || rest.starts_with('.'))
+    let rests = name.match_indices(".so").map(|(at, _)| &name[at + 3..]);
+    rests.into_iter().any(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
 /// The memory that a call may read: buffers by their length, everything else
@@ -376,7 +377,7 @@ mod tests {
 
     #[test]
     fn names_of_libraries_are_told_from_others() {
-        assert!(["a.so", "libc.so.6", "a.cpython-311.so"].into_iter().all(is_library));
+        assert!(["a.so", "libc.so.6", "a.cpython-311.so", "a.sock.so"].into_iter().all(is_library));
         assert!(!["sem.sok4zs", "a.sob", "so", "asso.txt"].into_iter().any(is_library));
     }
 }
