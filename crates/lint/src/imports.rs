@@ -1,6 +1,6 @@
 //! The imports of a module, as they are written.
 
-use ruff_python_ast::{Stmt, StmtImport, StmtImportFrom};
+use ruff_python_ast::{Alias, Stmt, StmtImport, StmtImportFrom};
 use ruff_text_size::{Ranged, TextRange};
 use serde::Serialize;
 
@@ -31,12 +31,11 @@ pub struct Import {
     pub number: (usize, usize),
     /// The module, with a dot for each level of a relative import before it.
     pub module: String,
-    /// The name that is taken from it: `from MODULE import MEMBER`.
+    /// The name that is taken from it: `from MODULE import MEMBER` (`*` for all); none for
+    /// `import MODULE`.
     pub member: Option<String>,
     /// The name after `as`.
     pub renamed: Option<String>,
-    /// Whether it was written as `from … import …` (a star has `*` as its member).
-    pub is_from: bool,
 }
 
 impl Import {
@@ -75,39 +74,22 @@ impl Import {
 
 /// The names that `statement` binds if it is an import that stands in `place`.
 pub fn of(statement: &Stmt, place: Place) -> Vec<Import> {
-    match statement {
-        Stmt::Import(StmtImport { names, .. }) => names
-            .iter()
-            .enumerate()
-            .map(|(number, alias)| Import {
-                place,
-                statement: statement.range(),
-                alias: alias.range(),
-                number: (number, names.len()),
-                module: alias.name.to_string(),
-                member: None,
-                renamed: alias.asname.as_ref().map(ToString::to_string),
-                is_from: false,
-            })
-            .collect(),
-        Stmt::ImportFrom(StmtImportFrom { module, names, level, .. }) => names
-            .iter()
-            .enumerate()
-            .map(|(number, alias)| Import {
-                place,
-                statement: statement.range(),
-                alias: alias.range(),
-                number: (number, names.len()),
-                module: format!(
-                    "{}{}",
-                    ".".repeat(*level as usize),
-                    module.as_ref().map_or("", |module| module.as_str())
-                ),
-                member: Some(alias.name.to_string()),
-                renamed: alias.asname.as_ref().map(ToString::to_string),
-                is_from: true,
-            })
-            .collect(),
-        _ => Vec::new(),
-    }
+    let (names, from) = match statement {
+        Stmt::Import(StmtImport { names, .. }) => (names, None),
+        Stmt::ImportFrom(StmtImportFrom { module, names, level, .. }) => {
+            let module = module.as_ref().map_or("", |module| module.as_str());
+            (names, Some(format!("{}{module}", ".".repeat(*level as usize))))
+        }
+        _ => return Vec::new(),
+    };
+    let import = |(number, alias): (usize, &Alias)| Import {
+        place,
+        statement: statement.range(),
+        alias: alias.range(),
+        number: (number, names.len()),
+        module: from.clone().unwrap_or_else(|| alias.name.to_string()),
+        member: from.is_some().then(|| alias.name.to_string()),
+        renamed: alias.asname.as_ref().map(ToString::to_string),
+    };
+    names.iter().enumerate().map(import).collect()
 }

@@ -237,7 +237,7 @@ impl Judged<'_> {
             return None;
         }
         let numbers = format!("{} modules in {:.0} ms", parent.modules, parent.milliseconds);
-        Some(if self.import.module == top && !self.import.is_from {
+        Some(if self.import.module == top && self.import.member.is_none() {
             format!(
                 "`import {top}` loads {numbers}; so does every import of a part of it, because {top}/__init__.py runs first"
             )
