@@ -26,13 +26,19 @@ from importlib.machinery import (
 )
 from importlib.util import decode_source, spec_from_file_location
 
+from _taper import collector
+from _taper.planned import DEFERRED
+
 _HERE = os.path.dirname(os.path.abspath(__file__))
 _ROOT = os.path.dirname(_HERE) + os.sep
 _REAL = os.path.join(os.path.realpath(_ROOT), "")
 
-# So many chunks stay unpacked: of modules that lie in the order in which programs load
-# them, and of modules and sources that lie in the order of their names.
-_KEPT_CHUNKS = (2, 4)
+# So many bytes stay unpacked: of modules that lie in the order in which programs load them,
+# and of modules and sources that lie in the order of their names, the latter while modules
+# are imported and then. Some packages read all their sources when they are imported, in any
+# order and more than once.
+_KEPT = (16 << 20, 40 << 20)
+_KEPT_LATER = 12 << 20
 
 # How the file of a module starts that has its source elsewhere or nowhere.
 _STUB = b'exec(__import__("_taper").code(__file__))'
@@ -97,12 +103,20 @@ class _Store:
         chunk = self._kept[cold].get(number)
         if chunk is None:
             chunk = self.chunk(number)
-            kept = dict(self._kept[cold])
-            while len(kept) >= _KEPT_CHUNKS[cold]:
-                del kept[next(iter(kept))]
-            kept[number] = chunk
-            self._kept[cold] = kept
+            limit = _KEPT[0] if not cold else _KEPT[1] if collector.importing() else _KEPT_LATER
+            self._keep(cold, {**self._kept[cold], number: chunk}, limit)
         return chunk[start : start + length]
+
+    def _keep(self, cold, kept, limit):
+        """Keeps the last of these chunks, which have up to `limit` bytes, or the last one."""
+        size = sum(map(len, kept.values()))
+        while size > limit and len(kept) > 1:
+            size -= len(kept.pop(next(iter(kept))))
+        self._kept[cold] = kept
+
+    def rest(self):
+        """Frees what only imports need."""
+        self._keep(True, dict(self._kept[True]), _KEPT_LATER)
 
 
 try:
@@ -157,8 +171,10 @@ def _code(path):
     row = _row(path)
     if row is None:
         raise ImportError(f"{path} is not a module of the package in {_ROOT}", path=path)
-    if _records and not 0 < _table[6 * row] < _store.first_cold:
-        _store.record(path)
+    if not 0 < _table[6 * row] < _store.first_cold:
+        if _records:
+            _store.record(path)
+        _run_deferred(path)
     try:
         if not _table[6 * row]:
             return _compiled(_source(path), path)
@@ -167,6 +183,22 @@ def _code(path):
         raise ImportError(str(error), path=path) from None
     _imp._fix_co_filename(found, path)
     return found
+
+
+def _run_deferred(path):
+    """Runs bodies that wait before a module of the same package that no workload imported."""
+    if DEFERRED:
+        package = _inside(path).partition("/")[0]
+        for root, group in list(_deferral().pending.items()):
+            if root.partition(".")[0] == package:
+                group.settle()
+
+
+def _deferral():
+    """What lets bodies of modules wait. Most packages of most programs never need it."""
+    import _taper.deferred
+
+    return _taper.deferred
 
 
 def _compiled(source, path):
@@ -200,6 +232,32 @@ class Loader(SourceFileLoader):
         return None if source.startswith(_STUB) else decode_source(source)
 
 
+class _Outermost(Loader):
+    """Loads a module whose import no other module of the package asked for."""
+
+    def exec_module(self, module):
+        self.__class__ = Loader
+        collector.begin()
+        try:
+            self.exec_module(module)
+        except BaseException as error:
+            # As if this frame had not been.
+            error.__traceback__ = error.__traceback__.tb_next
+            raise
+        finally:
+            left()
+
+
+class _Waiting(Loader):
+    """Loads a module whose body may wait."""
+
+    def exec_module(self, module):
+        self.__class__ = Loader
+        name = module.__spec__.name
+        if not _deferral().Group(name, DEFERRED[name]).defer(module):
+            self.exec_module(module)
+
+
 class Finder:
     """Finds modules of one folder of the package: first in the store, then as files."""
 
@@ -228,10 +286,14 @@ class Finder:
             return self._on_disk().find_spec(fullname, target)
         place = _ROOT + key.replace("/", os.sep)
         path = place + os.sep + "__init__.py" if package else place + ".py"
+        if fullname in DEFERRED:
+            loader = _Waiting(fullname, path)
+        else:
+            loader = (Loader if collector.importing() else _Outermost)(fullname, path)
         return spec_from_file_location(
             fullname,
             path,
-            loader=Loader(fullname, path),
+            loader=loader,
             submodule_search_locations=[place] if package else None,
         )
 
@@ -268,18 +330,31 @@ def _hook(folder):
     return Finder(place[:-1] if place != os.sep else place)
 
 
-def code(path):
+def code(path, level=1):
     """The code of the stored module at `path`, for the file that stands there to run.
 
     Python meets that file where it looks for files before it asks the finder: at the
     top of the package, and when a program loads a module by its path.
     """
     path = os.path.abspath(path)
-    about = sys._getframe(1).f_globals
+    about = sys._getframe(level).f_globals
     spec = about.get("__spec__")
     if spec is not None and type(spec.loader) is SourceFileLoader:
         spec.loader = about["__loader__"] = Loader(spec.loader.name, path)
     return _code(path)
+
+
+def entered(path):
+    """Like `code`, at the start of an import; `left` is to be called at its end."""
+    collector.begin()
+    return code(path, 2)
+
+
+def left():
+    """An import ends that began with `entered`."""
+    collector.end()
+    if not collector.importing():
+        _store.rest()
 
 
 class _Io:
@@ -304,7 +379,10 @@ def _stands_in(
     try:
         if (file if file.__class__ is str else _name(file))[-3:] == ".py" and opener is None:
             opener = _opener
-        return _open(file, mode, buffering, encoding, errors, newline, closefd, opener)
+        opened = _open(file, mode, buffering, encoding, errors, newline, closefd, opener)
+        if collector.importing() and opened.writable():
+            collector.opened(opened)
+        return opened
     except BaseException as error:
         # These frames are no part of the program: a bare `raise` does not add them again
         # (Python 3.10 shows them).

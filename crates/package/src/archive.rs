@@ -4,11 +4,15 @@ use crate::marshal::Marshal;
 use crate::{Content, Entry, Error};
 use store::{Level, Writer};
 
-/// Where the runtime lies in a package: a module of Python with a library beside it.
-pub const RUNTIME: &str = "_taper/__init__.py";
+/// The Python side of the runtime: where its modules lie in a package, and their sources.
+pub const RUNTIME: [(&str, &[u8]); 3] = [
+    ("_taper/__init__.py", include_bytes!("../../../runtime/python/__init__.py")),
+    ("_taper/collector.py", include_bytes!("../../../runtime/python/collector.py")),
+    ("_taper/deferred.py", include_bytes!("../../../runtime/python/deferred.py")),
+];
 
-/// The Python side of the runtime.
-pub const FINDER: &[u8] = include_bytes!("../../../runtime/python/__init__.py");
+/// The module of the runtime that says which bodies of modules wait.
+pub const PLANNED: &str = "_taper/planned.py";
 
 /// The native side of the runtime.
 pub const LIBRARY: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/libtaper_runtime.so"));
@@ -23,10 +27,12 @@ pub const STUB: &[u8] = b"exec(__import__(\"_taper\").code(__file__))\n";
 /// package. Its own frame leaves the traceback of what the module raises: a bare `raise`
 /// adds none (in Python 3.10 it does).
 pub const ENTRANCE: &[u8] = b"try:
-    exec(__import__(\"_taper\").code(__file__))
+    exec(__import__(\"_taper\").entered(__file__))
 except BaseException as _taper_error:
     _taper_error.__traceback__ = _taper_error.__traceback__.tb_next
     raise
+finally:
+    __import__(\"_taper\").left()
 ";
 
 /// Bytes of a chunk of modules that programs load when they start, before compression.

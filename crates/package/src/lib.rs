@@ -10,10 +10,10 @@ mod manifest;
 mod marshal;
 mod record;
 
-pub use archive::{ENTRANCE, FINDER, LIBRARY, RUNTIME, STUB, StoredModule, archive};
+pub use archive::{ENTRANCE, LIBRARY, PLANNED, RUNTIME, STUB, StoredModule, archive};
 pub use bytecode::{Bytecode, Compiler, cached, renamed, unchecked};
 pub use folder::{Content, Entry, Stage, Writer, Written};
-pub use manifest::{Bytes, FORMAT, Files, MANIFEST, Manifest};
+pub use manifest::{Bytes, Deferred, FORMAT, Files, MANIFEST, Manifest};
 pub use record::record;
 pub use store::Level;
 

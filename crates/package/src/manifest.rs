@@ -36,8 +36,23 @@ pub struct Manifest {
     pub verified: Option<bool>,
     /// Bytes of the package by the reason for which they are in it.
     pub reasons: BTreeMap<String, u64>,
+    /// Groups of modules whose bodies may wait, by their first module, with the other modules
+    /// of each, or with what speaks against waiting.
+    #[serde(default)]
+    pub deferred: BTreeMap<String, Deferred>,
     /// Libraries that were copied whole because they were not understood, with why.
     pub whole: BTreeMap<String, String>,
+}
+
+/// A group of modules whose bodies were to wait.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deferred {
+    /// Whether they do.
+    pub waits: bool,
+    /// The modules.
+    pub modules: Vec<String>,
+    /// What the bodies change that nothing would notice in time.
+    pub objections: Vec<String>,
 }
 
 /// Sizes in bytes.
@@ -103,6 +118,7 @@ mod tests {
             files: Files::default(),
             verified: None,
             reasons: BTreeMap::new(),
+            deferred: BTreeMap::new(),
             whole: BTreeMap::new(),
         };
         for others in [0, 9_000, 99_500, 99_999_600] {

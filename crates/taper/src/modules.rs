@@ -2,9 +2,10 @@
 
 use crate::write::Unit;
 use anyhow::{Context, Result, bail};
+use defer::Group;
 use environment::Environment;
 use package::{
-    Bytecode, Compiler, Content, ENTRANCE, Entry, FINDER, Level, RUNTIME, STUB, StoredModule,
+    Bytecode, Compiler, Content, ENTRANCE, Entry, Level, PLANNED, RUNTIME, STUB, StoredModule,
     archive, cached, renamed, unchecked,
 };
 use plan::{Action, Cold, FilePlan, Plan, Reason};
@@ -42,12 +43,14 @@ struct Module<'p> {
 
 /// Every module with its bytecode: what the installer left, where Python would use it,
 /// and else compiled anew.
-/// With [`Cold::Keep`], the sources of what is in the store are there too.
+/// With [`Cold::Keep`], the sources of what is in the store are there too. The bodies of
+/// the groups in `deferred` wait, where they may.
 pub fn modules<'a>(
     environment: &Environment,
     plan: &Plan,
     fate: Cold,
     level: Level,
+    deferred: &[Group],
 ) -> Result<Modules<'a>> {
     let interpreter = &environment.interpreter;
     let bytecode = Bytecode { magic: interpreter.magic, minor: interpreter.minor() };
@@ -124,10 +127,15 @@ pub fn modules<'a>(
             }
             out.units.push(Unit { entry, reason: Reason::Store, hot: 0, check: None });
         }
-        out.units.push(unit(RUNTIME.into(), FINDER.to_vec(), false, Reason::Store, 0));
+        let planned = defer::planned(deferred).into_bytes();
+        let runtime = || RUNTIME.into_iter().chain([(PLANNED, planned.as_slice())]);
+        for (path, text) in runtime() {
+            out.units.push(unit(path.into(), text.to_vec(), false, Reason::Store, 0));
+        }
         let tops = stored.iter().filter(|module| module.is_top());
-        let files =
-            tops.map(|module| (module.path.clone(), ENTRANCE)).chain([(RUNTIME.into(), FINDER)]);
+        let files = tops
+            .map(|module| (module.path.clone(), ENTRANCE))
+            .chain(runtime().map(|(path, text)| (path.to_owned(), text)));
         entrances(&mut out.units, files.collect(), bytecode, &compiler, scratch.path())?;
     }
     Ok(out)
@@ -176,7 +184,7 @@ fn prepared<'p>(
 /// store. It is never checked against its source, which may be the stored module's.
 fn entrances(
     units: &mut Vec<Unit<'_>>,
-    files: Vec<(String, &'static [u8])>,
+    files: Vec<(String, &[u8])>,
     bytecode: Bytecode,
     compiler: &Compiler,
     scratch: &Path,

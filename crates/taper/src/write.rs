@@ -6,6 +6,7 @@ use crate::spoken::{Spoken, StandIns};
 use crate::view::{NOT_HERE, View};
 use anyhow::{Context, Result};
 use elf::{Library, PageSet};
+use defer::Group;
 use environment::Environment;
 use package::{Content, Entry, Level, Stage, Written, record};
 use plan::{Action, Cold, FilePlan, MappedFile, Plan, Reason};
@@ -67,9 +68,10 @@ pub fn write(
     plan: &Plan,
     fate: Cold,
     level: Level,
+    deferred: &[Group],
     stage: &Stage,
 ) -> Result<Outcome> {
-    let modules = modules::modules(environment, plan, fate, level)?;
+    let modules = modules::modules(environment, plan, fate, level, deferred)?;
     let mut units = modules.units;
     let stand_ins = stand_ins(environment, view, plan)?;
     let spoken = Spoken::of(environment, plan, &stand_ins)?;

@@ -1,0 +1,418 @@
+"""Lets the bodies of modules wait that a program needs only after something else.
+
+`torch._meta_registrations`, with what it alone imports, tells the dispatcher how operators
+act on tensors without data, and gives operators that are made of others: a quarter of the
+time of `import torch`, for programs that trace or compile. Modules of such a group are
+there from the start, each with its name and place, but their bodies run when something
+could see that they have not:
+
+- an attribute of one of them is asked for, or a module inside one is imported;
+- a module of torch is imported that no workload imported;
+- something asks what operators or kernels there are, or adds some where they do (`torch._C`);
+- the kernels that Python gives an operator are looked at (`OpOverload.py_kernels`);
+- a tensor without data is made, by whatever code: its allocator says so.
+
+Then all bodies run, in the order in which they would have; whoever asked waits for it.
+What a group changes, and that nothing else sees it, was proved when the package was made
+(`defer.py`); the plan holds the names.
+"""
+
+import ctypes
+import importlib.util
+import os
+import sys
+import types
+from _thread import RLock, get_ident
+
+# What the import system reads of a module that is there, and sets. It changes nothing.
+_PLAIN = frozenset(
+    (
+        "__spec__",
+        "__loader__",
+        "__path__",
+        "__file__",
+        "__cached__",
+        "__package__",
+        "__name__",
+        "__class__",
+    )
+)
+
+_read = types.ModuleType.__getattribute__
+
+# Groups whose bodies have not run, by the module that begins them.
+pending = {}
+
+
+class _Deferred(types.ModuleType):
+    """A module whose body waits."""
+
+    def __getattribute__(self, name):
+        group = _read(self, "__dict__").get("__taper_group__")
+        if group is not None:
+            if name == "__class__":
+                return types.ModuleType
+            if group.runner == get_ident():
+                # The import system looks at the spec of a module that is there already:
+                # here its body would run.
+                group.run(self)
+            elif name not in _PLAIN:
+                group.settle()
+        return _read(self, name)
+
+    def __setattr__(self, name, value):
+        if name not in _PLAIN:
+            group = _read(self, "__dict__").get("__taper_group__")
+            if group is not None and group.runner != get_ident():
+                group.settle()
+        types.ModuleType.__setattr__(self, name, value)
+
+    def __delattr__(self, name):
+        group = _read(self, "__dict__").get("__taper_group__")
+        if group is not None and group.runner != get_ident():
+            group.settle()
+        types.ModuleType.__delattr__(self, name)
+
+
+class Group:
+    """Modules that wait together; `plan` is what was proved of them."""
+
+    def __init__(self, root, plan):
+        self.root = root
+        self.plan = plan
+        # The thread that runs the bodies.
+        self.runner = None
+        self._lock = RLock()
+        self._done = False
+        self._modules = {}
+        self._undo = []
+        self._hook = None
+
+    def defer(self, module):
+        """Lets the bodies of the group wait, of which `module` is the first. False where
+        that cannot be: they are to run now."""
+        members = self.plan["members"]
+        if any(name in sys.modules for name in members if name != self.root):
+            return False
+        made = {}
+        try:
+            # A module is found in the one around it.
+            for name in sorted(members, key=lambda name: name.count(".")):
+                made[name] = module if name == self.root else self._placeholder(name, made)
+            self._arm()
+        except Exception:
+            self._disarm()
+            return False
+        for name in members:
+            one = made[name]
+            _read(one, "__dict__")["__taper_group__"] = self
+            one.__class__ = _Deferred
+            sys.modules[name] = one
+        for parent, name, member in self.plan["attributes"]:
+            owner = made.get(parent) or sys.modules[parent]
+            types.ModuleType.__setattr__(owner, name, made[member])
+        self._modules = made
+        pending[self.root] = self
+        return True
+
+    def _placeholder(self, name, made):
+        parent, _, last = name.rpartition(".")
+        owner = made.get(parent) or sys.modules[parent]
+        for folder in owner.__path__:
+            finder = sys.path_importer_cache.get(folder) or _finder(folder)
+            spec = finder.find_spec(name)
+            if spec is not None:
+                return importlib.util.module_from_spec(spec)
+        raise ImportError(name)
+
+    def settle(self):
+        """Runs the bodies, if they have not; returns when all have."""
+        if self._done:
+            return
+        with self._lock:
+            if self._done or self.runner is not None:
+                return
+            self._disarm()
+            pending.pop(self.root, None)
+            self.runner = get_ident()
+            _say(self)
+            try:
+                self.run(self._modules[self.root])
+                for module in self._modules.values():
+                    self.run(module)
+            finally:
+                self._done, self.runner = True, None
+                for module in self._modules.values():
+                    _read(module, "__dict__").pop("__taper_group__", None)
+                    module.__class__ = types.ModuleType
+
+    def run(self, module):
+        """Runs the body of one module of the group, unless it has begun."""
+        about = _read(module, "__dict__")
+        if about.pop("__taper_group__", None) is None:
+            return
+        module.__class__ = types.ModuleType
+        spec = about["__spec__"]
+        code = spec.loader.get_code(spec.name)
+        spec._initializing = True
+        try:
+            exec(code, about)
+        finally:
+            spec._initializing = False
+        parent, _, name = spec.name.rpartition(".")
+        setattr(sys.modules[parent], name, module)
+
+    def _replace(self, owner, name, made):
+        """Puts what `made` makes of an attribute in its place until the bodies run."""
+        about = vars(owner)
+        if name in about:
+            original = about[name]
+            setattr(owner, name, made(original))
+            self._undo.append((setattr, owner, name, original))
+
+    def _arm(self):
+        """Sees to it that whatever could tell runs the bodies first."""
+        plan = self.plan
+        native = sys.modules["torch._C"]
+        namespaces, keys = set(plan["namespaces"]), plan["keys"]
+        changed = namespaces.union(plan["changed"])
+
+        def of(words, watched):
+            return any(isinstance(w, str) and w.partition("::")[0] in watched for w in words)
+
+        def names(words):
+            return of(words, namespaces)
+
+        def kernels(words):
+            return of(words, changed)
+
+        def kernel(words, place=1):
+            # A key is a name or a value of torch's; no name means any.
+            key = words[place] if len(words) > place else ""
+            key = getattr(key, "name", key)
+            return of(words, changed) and (not key or any(one in key for one in keys))
+
+        for asked, needs in (
+            (_ASK_FOR_NAMES, names),
+            (_ASK_FOR_KERNELS, kernels),
+            (_ASK_FOR_A_KERNEL, kernel),
+            (("_dispatch_library",), lambda words: kernel(words, 2)),
+            (_ASK_FOR_ALL, lambda words: True),
+        ):
+            for name in asked:
+                for owner, place in [(native, name), *self._holders(name)]:
+                    self._replace(owner, place, lambda f, n=needs: self._gate(f, n))
+        operators = sys.modules["torch._ops"]
+        for name in ("py_kernels", "python_key_table"):
+            self._watch(operators.OpOverload, name)
+        namespace = operators._HigherOrderNamespace
+        known = operators._higher_order_ops
+        self._replace(
+            namespace,
+            "__getattr__",
+            lambda f: self._gate(f, lambda words: words[1] not in known),
+        )
+        mode = sys.modules["torch._subclasses.fake_tensor"].FakeTensorMode
+        self._replace(mode, "__init__", lambda f: self._gate(f, lambda words: True))
+        types_of_custom = sys.modules.get("torch._library.opaque_object")
+        if types_of_custom is not None:
+            # A group tells it of one class (`GUARDED` in prove.py).
+            generator = native.Generator
+            self._replace(
+                types_of_custom,
+                "_resolve_opaque_type_info",
+                lambda f: self._gate(f, lambda words: any(w is generator for w in words)),
+            )
+        script = sys.modules.get("torch.jit._serialization")
+        if script is not None:
+            for owner in (script, sys.modules["torch.jit"]):
+                self._replace(owner, "load", self._second_try)
+        self._hook = _AllocatorHook(self.settle)
+
+    def _holders(self, name):
+        """Modules that took a function of torch._C for themselves."""
+        for module, place in self.plan["holders"].get(name, ()):
+            if module in sys.modules:
+                yield sys.modules[module], place
+
+    def _gate(self, function, needs):
+        """`function`, before which the bodies run where `needs` says so of its words."""
+
+        def gate(*words, **named):
+            if needs((*words, *named.values())):
+                self.settle()
+            return function(*words, **named)
+
+        return _alike(gate, function)
+
+    def _second_try(self, function):
+        """`function`, which runs again after the bodies have, where it does not know an
+        operator: TorchScript looks for them past Python."""
+
+        def load(f, *words, **named):
+            start = f.tell() if hasattr(f, "tell") else None
+            try:
+                return function(f, *words, **named)
+            except RuntimeError as error:
+                if self._done or not any(f"{n}::" in str(error) for n in self.plan["namespaces"]):
+                    raise
+            self.settle()
+            if start is not None:
+                f.seek(start)
+            return function(f, *words, **named)
+
+        return _alike(load, function)
+
+    def _watch(self, owner, name):
+        setattr(owner, name, _Watched(name, self.settle))
+        self._undo.append((_forget, owner, name, None))
+
+    def _disarm(self):
+        hook, self._hook = self._hook, None
+        if hook is not None:
+            hook.remove()
+        while self._undo:
+            undo, owner, name, original = self._undo.pop()
+            undo(owner, name, original)
+
+
+# Functions of torch._C that find an operator by its name, that say what kernels one has, that
+# say what it has for the key that is named next, and that say what there is at all.
+_ASK_FOR_NAMES = (
+    "_jit_get_operation",
+    "_get_operation_overload",
+    "_get_schema",
+    "_jit_get_schemas_for_operator",
+    "_jit_resolve_packet",
+    "_dispatch_find_schema_or_throw",
+    "_dispatch_pystub",
+)
+_ASK_FOR_KERNELS = (
+    "_dispatch_dump",
+    "_dispatch_dump_table",
+    "_dispatch_check_invariants",
+    "_dispatch_has_kernel",
+    "_dispatch_has_kernel_for_any_dispatch_key",
+)
+_ASK_FOR_A_KERNEL = (
+    "_dispatch_has_kernel_for_dispatch_key",
+    "_dispatch_has_computed_kernel_for_dispatch_key",
+    "_dispatch_get_computed_kernel_for_dispatch_key",
+    "_dispatch_kernel_for_dispatch_key_is_fallthrough",
+)
+_ASK_FOR_ALL = (
+    "_dispatch_check_all_invariants",
+    "_dispatch_find_dangling_impls",
+    "_dispatch_get_all_op_names",
+    "_dispatch_print_registrations_for_dispatch_key",
+    "_dispatch_get_registrations_for_dispatch_key",
+    "_dispatch_call_boxed",
+    "_jit_get_all_schemas",
+)
+
+
+class _Watched:
+    """An attribute of instances that, when it is read, first runs the bodies."""
+
+    def __init__(self, name, settle):
+        self._name, self._settle = name, settle
+
+    def __get__(self, instance, owner=None):
+        if instance is not None:
+            self._settle()
+            about = vars(instance)
+            if self._name in about:
+                return about[self._name]
+            owner = type(instance)
+        raise AttributeError(f"{owner.__name__!r} object has no attribute {self._name!r}")
+
+    def __set__(self, instance, value):
+        vars(instance)[self._name] = value
+
+    def __delete__(self, instance):
+        self._settle()
+        del vars(instance)[self._name]
+
+
+def _forget(owner, name, _):
+    delattr(owner, name)
+
+
+def _alike(made, function):
+    """`made` with the names of `function`."""
+    for name in ("__module__", "__name__", "__qualname__", "__doc__"):
+        try:
+            setattr(made, name, getattr(function, name))
+        except (AttributeError, TypeError):
+            pass
+    made.__wrapped__ = function
+    return made
+
+
+class _AllocatorHook:
+    """Hears when memory is asked for for a tensor without data, from any code.
+
+    PyTorch has one allocator per kind of device (`c10::GetAllocator`, a function that
+    libc10 exports). Its object's table of virtual functions is replaced by a copy in which
+    `allocate`, the third after two destructors (Itanium C++ ABI; c10/core/Allocator.h), is
+    a function of ours that goes on to the original.
+    """
+
+    # Words of a table before its first function, and as many functions as are copied.
+    _BEFORE, _FUNCTIONS, _ALLOCATE = 2, 7, 2
+
+    def __init__(self, settle):
+        native = sys.modules["torch._C"]
+        folder = os.path.join(os.path.dirname(sys.modules["torch"].__file__), "lib")
+        library = ctypes.CDLL(os.path.join(folder, "libc10.so"))
+        get = library._ZN3c1012GetAllocatorERKNS_10DeviceTypeE
+        get.restype, get.argtypes = ctypes.c_void_p, [ctypes.POINTER(ctypes.c_int8)]
+        kind = ctypes.c_int8(int(native._autograd.DeviceType.Meta))
+        self._place = ctypes.c_void_p.from_address(get(ctypes.byref(kind)))
+        self._original = self._place.value
+        size = ctypes.sizeof(ctypes.c_void_p)
+        length = self._BEFORE + self._FUNCTIONS
+        table = ctypes.c_void_p * length
+        words = table.from_address(self._original - self._BEFORE * size)
+        # The result is a structure that the caller has room for, whose address comes first
+        # and is what is returned.
+        call = ctypes.CFUNCTYPE(
+            ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t
+        )
+        allocate = call(words[self._BEFORE + self._ALLOCATE])
+
+        def heard(result, this, size):
+            try:
+                settle()
+            except BaseException:
+                sys.excepthook(*sys.exc_info())
+            return allocate(result, this, size)
+
+        self._heard = call(heard)
+        self._table = table(*words)
+        self._table[self._BEFORE + self._ALLOCATE] = ctypes.cast(self._heard, ctypes.c_void_p).value
+        self._place.value = ctypes.addressof(self._table) + self._BEFORE * size
+        # A thread may be on its way through the table, and one may ask while Python ends.
+        _hooks.append(self)
+        import atexit
+
+        atexit.register(self.remove)
+
+    def remove(self):
+        """Puts the allocator's own table back."""
+        self._place.value = self._original
+
+
+_hooks = []
+
+
+def _finder(folder):
+    import pkgutil
+
+    return pkgutil.get_importer(folder)
+
+
+def _say(group):
+    if os.environ.get("TAPER_LOG") == "1":
+        number = len(group.plan["members"])
+        print(f"taper: ran {group.root}, which waited with {number - 1} others", file=sys.stderr)
