@@ -24,9 +24,11 @@ _PATIENCE = 250_000
 
 # Objects that may be alive when an import begins after which everything is frozen: of a
 # program that is starting, at the top of a module and inside a function. Cycles of the
-# program's own among them would not be found by themselves later.
+# program's own among them would not be found by themselves later. Python itself starts with
+# some 6,000, which the first time count.
 _STARTING = 20_000
 _STARTING_INSIDE = 4_000
+_BARE = 6_000
 
 _ASKING = ("collect", "freeze", "get_freeze_count", "get_objects", "get_referrers", "unfreeze")
 
@@ -85,7 +87,7 @@ def _starting():
         # The program is past its start, or freezes for itself.
         _may_freeze = False
         return False
-    return alive <= _STARTING_INSIDE or _at_top()
+    return alive <= _STARTING_INSIDE + (0 if frozen else _BARE) or _at_top()
 
 
 def _at_top():

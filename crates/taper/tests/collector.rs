@@ -108,7 +108,7 @@ fn it_is_spared_while_a_program_starts_and_not_later() {
     let within = format!("def main():\n    import torch\nmain()\n{frozen}");
     assert_eq!(said(&world, &dist, &within), "True\n");
     let runs = format!(
-        "things = [[n] for n in range(6000)]\ndef main():\n    import torch\nmain()\n{frozen}"
+        "things = [[n] for n in range(12_000)]\ndef main():\n    import torch\nmain()\n{frozen}"
     );
     assert_eq!(said(&world, &dist, &runs), "False\n");
     let busy = format!("things = [[n] for n in range(30_000)]\nimport torch\n{frozen}");
