@@ -81,9 +81,9 @@ def _starting():
     global _may_freeze
     if not _may_freeze:
         return False
-    frozen = _asked["get_freeze_count"]() if _asked else gc.get_freeze_count()
+    frozen = bool(_asked)
     alive = len((_asked.get("get_objects") or gc.get_objects)())
-    if alive > _STARTING or bool(frozen) != bool(_asked):
+    if alive > _STARTING or (not frozen and gc.get_freeze_count()):
         # The program is past its start, or freezes for itself.
         _may_freeze = False
         return False
