@@ -262,6 +262,26 @@ pub fn step(task: pid_t) -> io::Result<Change> {
     })
 }
 
+/// Lets this thread run where `task` last ran. Where that cannot be, it runs where it did.
+pub fn go_where(task: pid_t) {
+    // The 39th field (proc(5)); the second is a name, which may hold spaces and parentheses.
+    let Ok(text) = std::fs::read_to_string(format!("/proc/{task}/stat")) else { return };
+    let after = text.rsplit_once(')').map_or("", |(_, after)| after);
+    let Some(Ok(number)) = after.split_ascii_whitespace().nth(36).map(str::parse::<usize>) else {
+        return;
+    };
+    let mut set = MaybeUninit::<libc::cpu_set_t>::zeroed();
+    // SAFETY: a set of zeros is an empty one; it outlives the call, and the number is below
+    // what it has room for.
+    unsafe {
+        let set = set.assume_init_mut();
+        if number < 8 * size_of::<libc::cpu_set_t>() {
+            libc::CPU_SET(number, set);
+            libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const *set);
+        }
+    }
+}
+
 /// Ends a process.
 pub fn kill(process: pid_t) {
     // SAFETY: sending a signal touches no memory.
