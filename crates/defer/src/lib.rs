@@ -104,7 +104,9 @@ pub fn planned<'a>(groups: impl IntoIterator<Item = &'a Group>) -> String {
         .collect();
     // Texts, lists and objects are written alike in JSON and in Python.
     let text = serde_json::to_string_pretty(&groups).unwrap_or_else(|_| "{}".to_owned());
-    format!("\"\"\"Groups of modules whose bodies wait (see deferred.py).\"\"\"\n\nDEFERRED = {text}\n")
+    format!(
+        "\"\"\"Groups of modules whose bodies wait (see deferred.py).\"\"\"\n\nDEFERRED = {text}\n"
+    )
 }
 
 #[cfg(test)]

@@ -46,8 +46,14 @@ fn programs_find_the_collector_as_they_left_it() {
     // Each program with what it prints, in the package as in the original.
     let programs = [
         ("import gc, torch; print(gc.get_threshold(), gc.isenabled())", "(700, 10, 10) True\n"),
-        ("import gc; gc.disable(); import torch; print(gc.isenabled(), torch.THRESHOLD[0])", "False 700\n"),
-        ("import gc; gc.set_threshold(9, 8, 7); import torch; print(gc.get_threshold())", "(9, 8, 7)\n"),
+        (
+            "import gc; gc.disable(); import torch; print(gc.isenabled(), torch.THRESHOLD[0])",
+            "False 700\n",
+        ),
+        (
+            "import gc; gc.set_threshold(9, 8, 7); import torch; print(gc.get_threshold())",
+            "(9, 8, 7)\n",
+        ),
         ("import gc; gc.set_threshold(0); import torch; print(gc.get_threshold()[0])", "0\n"),
         (
             "import gc, torch; print(any(o is torch.STAYS for o in gc.get_objects()), \
@@ -71,7 +77,10 @@ fn programs_find_the_collector_as_they_left_it() {
              gone = weakref.ref(ring); del ring\nkeep = [[] for _ in range(2000)]\nprint(gone())",
             "None\n",
         ),
-        ("import gc, pickle, torch; print(pickle.loads(pickle.dumps(gc.collect)) is not None)", "True\n"),
+        (
+            "import gc, pickle, torch; print(pickle.loads(pickle.dumps(gc.collect)) is not None)",
+            "True\n",
+        ),
         ("import torch; print(open('log.txt').read(), end='')", ""),
     ];
     for packages in [&dist, &world.packages()] {
