@@ -12,6 +12,8 @@ mod fingerprint;
 mod fuzz;
 mod lint;
 mod measure;
+#[cfg(test)]
+mod observers;
 mod operators;
 mod packages;
 mod python;

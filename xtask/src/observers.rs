@@ -1,0 +1,156 @@
+//! Programs that see what `import torch` registers, in the original environment and in a
+//! package for the CPU that was traced with `import torch` alone. By hand (some need
+//! setuptools, which is in no package):
+//!
+//!     cd xtask/checks/observers
+//!     PYTHONHASHSEED=0 ~/.cache/taper/env-classify/bin/python names.py --names >before
+//!     PYTHONHASHSEED=0 PYTHONPATH=PACKAGE python names.py --names >after
+//!
+//! `cargo xtask test` sets the variable that these tests need.
+
+use crate::examples::{self, Example};
+use crate::runs::{self, Place};
+use crate::{operators, python, shell, test};
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::OnceLock;
+
+/// The most lines of a difference that are shown.
+const SHOWN: usize = 20;
+
+/// What all tests share.
+struct Shared {
+    original: PathBuf,
+    /// An interpreter with setuptools alone, which no package has.
+    bare: PathBuf,
+    package: PathBuf,
+    /// Removes the folder that has both when this process is gone.
+    _remover: Child,
+}
+
+/// Packs once for all tests; `None` where the variable that names taper is not set.
+fn shared() -> Option<&'static Shared> {
+    static SHARED: OnceLock<Option<Shared>> = OnceLock::new();
+    let make = || {
+        let Some(taper) = std::env::var_os(test::PROGRAM).map(PathBuf::from) else {
+            eprintln!("{} is not set: skipped; use cargo xtask test", test::PROGRAM);
+            return None;
+        };
+        let place = tempfile::tempdir().unwrap().keep();
+        // Nothing is dropped at the end of a program of tests; a pipe is closed.
+        let script = "cat >/dev/null; exec rm -rf -- \"$1\"";
+        let mut remover = Command::new("sh");
+        remover.args(["-c", script, "sh"]).arg(&place).stdin(Stdio::piped());
+        let remover = remover.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let original = Example::named("classify").unwrap().python().unwrap();
+        let bare = python::bare(&original, &place.join("bare")).unwrap();
+        let ask = "import sysconfig; print(sysconfig.get_path('purelib'))";
+        let modules = shell::output(Command::new(&bare).args(["-c", ask])).unwrap();
+        let mut copy = Command::new("cp");
+        copy.arg("-r").arg(operators::helper().unwrap().join("setuptools")).arg(modules.trim());
+        shell::run(&mut copy).unwrap();
+        let package = place.join("package");
+        operators::pack(&taper, &package, false).unwrap();
+        Some(Shared { original, bare, package, _remover: remover })
+    };
+    SHARED.get_or_init(make).as_ref()
+}
+
+/// Runs a program of `xtask/checks/observers`.
+fn run(place: Place<'_>, words: &[&str], home: &Path) -> Output {
+    let folder = examples::repository().join("xtask/checks/observers");
+    let mut args: Vec<OsString> = words.iter().map(Into::into).collect();
+    args[0] = folder.join(format!("{}.py", words[0])).into();
+    let variables =
+        [("HOME", home.as_os_str()), ("TMPDIR", home.as_os_str()), ("PATH", OsStr::new(PATH))];
+    place.python(&args, &variables).unwrap().output().unwrap()
+}
+
+/// Where compilers are.
+const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+
+/// A program must print the same, and end well, in both places.
+fn check(words: &[&str]) {
+    let Some(shared) = shared() else { return };
+    let hidden = runs::hiding().is_some();
+    let places = [
+        Place::Original(&shared.original),
+        Place::Package { bare: &shared.bare, folder: &shared.package, hidden },
+    ];
+    let scratch = tempfile::tempdir().unwrap();
+    let run = |words: &[&str]| {
+        places.map(|place| {
+            let home = tempfile::tempdir_in(scratch.path()).unwrap();
+            let done = run(place, words, home.path());
+            let said = String::from_utf8_lossy(&done.stderr).into_owned();
+            assert!(done.status.success(), "{words:?}: {place:?}: {}\n{said}", done.status);
+            String::from_utf8(done.stdout).unwrap()
+        })
+    };
+    let [before, after] = run(words);
+    assert!(!before.is_empty());
+    if before == after {
+        return;
+    }
+    // What is listed by its hash has to be seen.
+    let [before, after] = run(&[words, &["--names"]].concat());
+    panic!("{words:?} prints something else:\n{}", difference(&before, &after));
+}
+
+/// The first lines in which two texts differ, as `diff` tells them.
+fn difference(before: &str, after: &str) -> String {
+    let place = tempfile::tempdir().unwrap();
+    let paths = [before, after].map(|text| {
+        let path = place.path().join(blake3::hash(text.as_bytes()).to_hex().as_str());
+        fs::write(&path, text).unwrap();
+        path
+    });
+    let done = Command::new("diff").args(&paths).output().unwrap();
+    let text = String::from_utf8_lossy(&done.stdout).into_owned();
+    text.lines().take(SHOWN).map(|line| line.chars().take(400).collect::<String>() + "\n").collect()
+}
+
+/// A test for each program.
+macro_rules! programs {
+    ($($name:ident: $($word:literal)*;)*) => {
+        $(#[test]
+        fn $name() {
+            check(&[$($word),*]);
+        })*
+
+        #[test]
+        fn every_program_is_run() {
+            let run: &[&[&str]] = &[$(&[$($word),*]),*];
+            let folder = examples::repository().join("xtask/checks/observers");
+            for entry in fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                let name = path.file_stem().unwrap().to_str().unwrap();
+                let known = name == "digest" || run.iter().any(|words| words[0] == name);
+                assert!(known || path.extension() != Some(OsStr::new("py")), "{name}");
+            }
+        }
+    };
+}
+
+programs! {
+    // They run by name: the longest come first.
+    autograd_after_dynamo_is_the_same: "compile" "aot_eager";
+    call_watchers_see_the_same: "modes";
+    decompositions_are_the_same: "make_fx";
+    distributed_processes_agree_as_before: "distributed";
+    dynamo_captures_the_same: "compile" "eager";
+    exported_programs_are_the_same: "export";
+    fake_tensors_are_the_same: "fake";
+    functional_transforms_give_the_same: "func";
+    graph_modules_are_the_same: "fx";
+    meta_tensors_have_the_same_shapes: "meta";
+    modules_and_their_members_are_the_same: "walk";
+    names_and_handlers_are_the_same: "names";
+    operators_of_programs_work_as_before: "library";
+    pickles_name_the_same_types: "pickled";
+    quantized_models_give_the_same: "quantize";
+    scripted_modules_are_the_same: "script";
+    the_dispatcher_has_the_same_state: "dispatcher";
+}
