@@ -201,6 +201,19 @@ impl<'a> Library<'a> {
         Ok(versions)
     }
 
+    /// The addresses of the table of versions that it asks of others, and of that of those
+    /// that it defines; empty ranges where it has none.
+    pub fn version_tables(&self) -> Result<[Range<u64>; 2], Error> {
+        let join = |table: &mut Range<u64>, range: Range<u64>| {
+            let start = if table.is_empty() { range.start } else { table.start.min(range.start) };
+            *table = start..table.end.max(range.end);
+        };
+        let (mut needs, mut defines) = (0..0, 0..0);
+        self.walk_needs(|_, _, _, range| join(&mut needs, range))?;
+        self.walk_definitions(|_, _, range| join(&mut defines, range))?;
+        Ok([needs, defines])
+    }
+
     /// The addresses that the version tables occupy.
     pub(crate) fn version_ranges(&self) -> Result<Vec<Range<u64>>, Error> {
         let mut ranges = Vec::new();

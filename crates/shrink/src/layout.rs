@@ -6,6 +6,7 @@ use crate::link::{self, Link};
 use crate::names::{self, Names};
 use crate::relative::{self, Packed};
 use crate::runs::{join, of_segment};
+use crate::sections::{Sections, sections};
 use crate::{Error, Limits, Shrunk};
 use elf::{
     Extents, FileOffset, Library, PAGE, PageSet, ProgramHeader, Relative, congruent, flags, segment,
@@ -367,7 +368,9 @@ pub fn shrink(
     let note = draft.as_ref().map(|draft| draft.finish(0, [0; 32], [0; 8])).unwrap_or_default();
     let code = has_code.then_some((code_address, made.code));
     let new = New { offset: new_offset, unwind, note, tables: made.tables, code, patches };
-    let (extents, piece) = extents(library, &parts, &headers, new, table_offset)?;
+    let sections = sections(library, &new.patches, &headers, size)?;
+    size += sections.as_ref().map_or(0, |sections| sections.bytes.len() as u64);
+    let (extents, piece) = extents(library, &parts, &headers, new, table_offset, sections)?;
     let cold = draft.map(|draft| Cold { draft, piece, absent, beside });
     let mappings = headers.iter().filter(|header| header.kind == segment::LOAD).count();
     let smaller = Smaller { extents, mappings, cold };
@@ -411,6 +414,7 @@ fn extents(
     headers: &[ProgramHeader],
     new: New,
     table_offset: u64,
+    sections: Option<Sections>,
 ) -> Result<(Extents, usize), Error> {
     let mut extents = Extents::new();
     for (number, part) in parts.iter().enumerate() {
@@ -422,7 +426,7 @@ fn extents(
             if part.offset != 0 || from != 0 || size < HEADER {
                 return Err(elf::Error::Unsupported("a library whose header is not first").into());
             }
-            extents.bytes(file_header(library, headers.len(), table_offset));
+            extents.bytes(file_header(library, headers.len(), table_offset, sections.as_ref()));
             from = HEADER;
         }
         let mut changed = new.patches.range(part.addresses.clone()).peekable();
@@ -457,16 +461,29 @@ fn extents(
         extents.pad_to(congruent(end, address));
         extents.bytes(code);
     }
+    if let Some(sections) = sections {
+        extents.bytes(sections.bytes);
+    }
     Ok((extents, piece))
 }
 
-/// The file header: program headers at their new place, no sections (gABI figure 4-3).
-fn file_header(library: &Library<'_>, count: usize, table_offset: u64) -> Vec<u8> {
+/// The file header: program and section headers at their new places (gABI figure 4-3).
+fn file_header(
+    library: &Library<'_>,
+    count: usize,
+    table_offset: u64,
+    sections: Option<&Sections>,
+) -> Vec<u8> {
     let mut header = library.data()[..HEADER as usize].to_vec();
     header[32..40].copy_from_slice(&table_offset.to_le_bytes());
     header[40..48].fill(0);
     header[56..58].copy_from_slice(&(count as u16).to_le_bytes());
-    // Number of sections, and the one with their names.
-    header[60..64].fill(0);
+    header[58..64].fill(0);
+    if let Some(sections) = sections {
+        header[40..48].copy_from_slice(&sections.offset.to_le_bytes());
+        // Bytes of a header, their number, and the one of the names.
+        let words = [64, sections.count, sections.count - 1];
+        header[58..64].copy_from_slice(words.map(u16::to_le_bytes).as_flattened());
+    }
     header
 }

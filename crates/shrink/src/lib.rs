@@ -15,6 +15,7 @@ mod names;
 pub mod relative;
 pub mod reread;
 mod runs;
+mod sections;
 
 pub use absent::{HALT, halted};
 pub use cold::{Chunk, Cold, Revive, note_of as note};

@@ -229,6 +229,7 @@ pub fn check(
         return differs("the dynamic section", 0);
     }
     tables(&old, &new)?;
+    exported(&new, &first, &second)?;
     let moved = headers(&old, &new, revive.is_some())?;
     if let Some(revive) = revive {
         cold::check(&first, &second, &new_pages(&new), &freed, revive.cold)?;
@@ -286,6 +287,39 @@ fn tables(old: &Image<'_>, new: &Image<'_>) -> Result<(), Error> {
             && old.at(start..end) != new.at(start..end)
         {
             return Err(Error::Differs { what: "a table of the dynamic section", at: start });
+        }
+    }
+    Ok(())
+}
+
+/// What linkers find through section headers is what the loader finds through the dynamic
+/// section: names, values, versions.
+fn exported(
+    new: &Image<'_>,
+    first: &elf::Library<'_>,
+    second: &elf::Library<'_>,
+) -> Result<(), Error> {
+    let fail = |error: object::Error| Error::Unreadable(error.to_string());
+    let differs = |at: usize| Error::Differs { what: "a symbol of a section", at: at as u64 };
+    let expected = second.symbols()?;
+    let count = first.symbols()?.len();
+    if first.dynamic(tag::SYMTAB).is_none() {
+        return Ok(());
+    }
+    let sections = new.header.sections(LE, new.data).map_err(fail)?;
+    let symbols = sections.symbols(LE, new.data, object::elf::SHT_DYNSYM).map_err(fail)?;
+    let versions = sections.versions(LE, new.data).map_err(fail)?;
+    if symbols.len() != count {
+        return Err(differs(symbols.len()));
+    }
+    for ((index, symbol), expected) in symbols.enumerate().zip(&expected) {
+        let name = symbols.symbol_name(LE, symbol).map_err(fail)?;
+        let version = versions.as_ref().map_or(1, |all| all.version_index(LE, index).0 & 0x7fff);
+        let same = name == expected.name.as_bytes()
+            && symbol.st_value.get(LE) == expected.address
+            && (versions.is_none() || version == expected.version & 0x7fff);
+        if !same {
+            return Err(differs(index.0));
         }
     }
     Ok(())

@@ -124,6 +124,29 @@ fn cut(place: &Path, unused: &[&str]) -> (Vec<u8>, Vec<u8>, PageSet) {
 }
 
 #[test]
+fn a_linker_finds_what_a_cut_library_exports() {
+    let place = tempfile::tempdir().unwrap();
+    let place = place.path();
+    fs::write(place.join("library.cc"), LIBRARY).unwrap();
+    fs::write(place.join("program.cc"), PROGRAM).unwrap();
+    // Names with versions of its own.
+    fs::write(place.join("versions"), "ONE { global: *; };\n").unwrap();
+    let script = "-Wl,--version-script=versions";
+    compile(place, &["-shared", "-fPIC", "-O2", "library.cc", script, "-o", "whole.so"]);
+    let (_, written, _) = cut(place, &["coldi", "colderi", "coldesti"]);
+    fs::write(place.join("library.so"), &written).unwrap();
+    compile(place, &["program.cc", "./library.so", "-o", "program"]);
+    assert!(run(place).starts_with("0 1 2 7 100 5 "));
+    let program = fs::read(place.join("program")).unwrap();
+    assert!(program.windows(5).any(|window| window == b"\0ONE\0"));
+    let without = PROGRAM.replace("many(1)", "missing(1)").replace("int many", "int missing");
+    fs::write(place.join("program.cc"), without).unwrap();
+    let words = ["program.cc", "./library.so", "-o", "program"];
+    let refused = Command::new("g++").args(words).current_dir(place).output().unwrap();
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("undefined reference"));
+}
+
+#[test]
 fn exceptions_pass_and_data_is_relocated() {
     for extra in [&["-O2"][..], &["-O1", "-Wl,-z,now"], &["-O2", "-Wl,-z,norelro"]] {
         let place = tempfile::tempdir().unwrap();
@@ -143,7 +166,12 @@ fn exceptions_pass_and_data_is_relocated() {
         assert_eq!(run(place), before);
 
         // Every byte of the code, and of the table at the end, matters to the second reader.
-        for at in written.len() - 136..written.len() {
+        // What follows is for linkers: names of sections, then their headers.
+        let word = |at: usize| u64::from_le_bytes(*written[at..].first_chunk().unwrap()) as usize;
+        let last = word(40) + 64 * usize::from(written[62]);
+        let end = word(last + 24);
+        assert!(written.len() == last + 64 && written.len() - end < 700);
+        for at in end - 136..end {
             let mut damaged = written.clone();
             damaged[at] ^= 0x10;
             assert!(
