@@ -136,6 +136,8 @@ macro_rules! programs {
 
 programs! {
     // They run by name: the longest come first.
+    an_inductor_builds_the_same: "inductor";
+    an_extension_builds_the_same: "extension";
     autograd_after_dynamo_is_the_same: "compile" "aot_eager";
     call_watchers_see_the_same: "modes";
     decompositions_are_the_same: "make_fx";

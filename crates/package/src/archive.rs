@@ -5,10 +5,11 @@ use crate::{Content, Entry, Error};
 use store::{Level, Writer};
 
 /// The Python side of the runtime: where its modules lie in a package, and their sources.
-pub const RUNTIME: [(&str, &[u8]); 3] = [
+pub const RUNTIME: [(&str, &[u8]); 4] = [
     ("_taper/__init__.py", include_bytes!("../../../runtime/python/__init__.py")),
     ("_taper/collector.py", include_bytes!("../../../runtime/python/collector.py")),
     ("_taper/deferred.py", include_bytes!("../../../runtime/python/deferred.py")),
+    ("_taper/tools.py", include_bytes!("../../../runtime/python/tools.py")),
 ];
 
 /// The module of the runtime that says which bodies of modules wait.
@@ -83,14 +84,18 @@ impl StoredModule {
 type Place = [u32; 3];
 
 /// Collects byte strings into chunks.
-struct Chunks {
+pub(crate) struct Chunks {
     done: Vec<Vec<u8>>,
     open: Vec<u8>,
     limit: usize,
 }
 
 impl Chunks {
-    fn add(&mut self, bytes: &[u8]) -> Place {
+    pub fn new(limit: usize) -> Self {
+        Self { done: Vec::new(), open: Vec::new(), limit }
+    }
+
+    pub fn add(&mut self, bytes: &[u8]) -> Place {
         if !self.open.is_empty() && self.open.len() + bytes.len() > self.limit {
             self.close(self.limit);
         }
@@ -105,6 +110,12 @@ impl Chunks {
             self.done.push(std::mem::take(&mut self.open));
         }
         self.limit = limit;
+    }
+
+    /// The chunks.
+    pub fn finish(mut self) -> Vec<Vec<u8>> {
+        self.close(0);
+        self.done
     }
 
     /// The number of the open chunk, after those of the index and the table.
@@ -127,7 +138,7 @@ impl Chunks {
 /// [`Error::Compress`], which is no more than that memory is short or a module has more
 /// than 64 MiB of code.
 pub fn archive(modules: &[StoredModule], level: Level) -> Result<Vec<Entry<'static>>, Error> {
-    let mut chunks = Chunks { done: Vec::new(), open: Vec::new(), limit: HOT_CHUNK };
+    let mut chunks = Chunks::new(HOT_CHUNK);
     let mut rows = vec![[Place::default(); 2]; modules.len()];
     let (cold, hot): (Vec<usize>, Vec<usize>) =
         (0..modules.len()).partition(|number| modules[*number].cold);

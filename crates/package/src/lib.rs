@@ -9,6 +9,7 @@ mod folder;
 mod manifest;
 mod marshal;
 mod record;
+mod tools;
 
 pub use archive::{ENTRANCE, LIBRARY, PLANNED, RUNTIME, STUB, StoredModule, archive};
 pub use bytecode::{Bytecode, Compiler, cached, renamed, unchecked};
@@ -16,6 +17,7 @@ pub use folder::{Content, Entry, Stage, Writer, Written};
 pub use manifest::{Bytes, Deferred, FORMAT, Files, MANIFEST, Manifest};
 pub use record::record;
 pub use store::Level;
+pub use tools::tools;
 
 use std::path::PathBuf;
 

@@ -13,6 +13,7 @@ mod modules;
 mod planner;
 mod programs;
 mod reason;
+mod tools;
 
 pub use choice::Choice;
 pub use edit::{editable, edited};
@@ -21,6 +22,7 @@ pub use libraries::{LibraryPages, library_pages};
 pub use mapped::MappedFile;
 pub use planner::{Action, Cold, FilePlan, Options, Plan, plan};
 pub use reason::Reason;
+pub use tools::giving;
 
 use std::path::PathBuf;
 

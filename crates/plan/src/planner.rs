@@ -62,6 +62,8 @@ pub enum Action {
         /// Whether no workload imported it.
         cold: bool,
     },
+    /// It enters compressed, and comes back when a compiler is told of it.
+    Compress,
     /// The list of a distribution's files is written anew.
     Record,
     /// It does not enter.
@@ -290,7 +292,11 @@ impl Seen<'_> {
             }
             Kind::Program if self.started.contains(&file.path) => (Action::Copy, Reason::Started),
             Kind::Program => (Action::Leave, Reason::Unstarted),
-            Kind::Header | Kind::StaticLibrary | Kind::TypeStub => (Action::Leave, Reason::Tools),
+            Kind::Header | Kind::StaticLibrary if crate::tools::are_for(file) => {
+                (Action::Compress, Reason::Tools)
+            }
+            Kind::Header | Kind::StaticLibrary => (Action::Copy, Reason::Cold),
+            Kind::TypeStub => (Action::Leave, Reason::Stub),
             Kind::GpuCode => (Action::Leave, Reason::GpuSide),
             Kind::SharedLibrary => (Action::Leave, Reason::Unused),
         }

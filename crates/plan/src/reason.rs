@@ -32,8 +32,10 @@ pub enum Reason {
     Started,
     /// A program that no module names: only people start it.
     Unstarted,
-    /// Only compilers, linkers and type checkers read it.
+    /// Only compilers and linkers read it.
     Tools,
+    /// Only type checkers read it.
+    Stub,
     /// No workload used it.
     Unused,
     /// It belongs to the GPU side, and the target is the CPU.
@@ -61,7 +63,8 @@ impl Reason {
             Self::Cold => "no workload used it; it comes back when it is touched",
             Self::Started => "no workload started it, and a module may",
             Self::Unstarted => "a program that only people start",
-            Self::Tools => "only compilers and type checkers read it",
+            Self::Tools => "only compilers read it; it comes back for them",
+            Self::Stub => "only type checkers read it",
             Self::Unused => "no workload used it",
             Self::GpuSide => "it belongs to the GPU side and the target is the CPU",
             Self::Dropped => "--drop names it",

@@ -13,6 +13,7 @@ mod modules;
 mod pack;
 mod spoken;
 mod talk;
+mod tools;
 mod trace;
 mod verify_command;
 mod view;

@@ -3,6 +3,7 @@
 use crate::cold::{self, Revived};
 use crate::modules::{self, bytecode_path};
 use crate::spoken::{Spoken, StandIns};
+use crate::tools;
 use crate::view::{NOT_HERE, View};
 use anyhow::{Context, Result};
 use defer::Group;
@@ -92,13 +93,18 @@ pub fn write(
     let has_runtime = units.iter().any(there);
     // The modules may have brought it.
     units.extend(cold.units.into_iter().filter(|unit| !(has_runtime && there(unit))));
-    units.sort_by(|a, b| a.entry.path.cmp(&b.entry.path));
     let mut checks = Vec::new();
     let mut outcome = Outcome {
         stored: modules.stored + cold.stored,
         stored_original: modules.original + cold.original,
         ..Outcome::default()
     };
+    if let Some((unit, stored, original)) = tools::tools(environment, plan, level)? {
+        outcome.stored += stored;
+        outcome.stored_original += original;
+        units.push(unit);
+    }
+    units.sort_by(|a, b| a.entry.path.cmp(&b.entry.path));
     let mut entries = Vec::with_capacity(units.len());
     let mut reasons = Vec::with_capacity(units.len());
     for unit in units {
@@ -173,7 +179,7 @@ fn unit<'a>(
         check: None,
     };
     Ok(match &file.action {
-        Action::Leave | Action::Record | Action::Module { .. } => None,
+        Action::Leave | Action::Compress | Action::Record | Action::Module { .. } => None,
         Action::Copy => Some(whole(source)),
         Action::CopyTo { path } => {
             let mut unit = whole(source);

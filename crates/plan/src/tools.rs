@@ -1,0 +1,95 @@
+//! What only compilers, linkers and build systems read, and who tells them where it is.
+//!
+//! Such files are other programs' input, so nothing brings them back when they are
+//! touched. Where nothing is lost, they lie compressed in the package, and a module that
+//! hands their folder out unpacks it first.
+
+use crate::planner::{Action, FilePlan};
+use environment::{File, Kind};
+
+/// The most bytes of a file that is compressed: those of a chunk of a store.
+const MOST: u64 = 1 << 26;
+
+/// Whether only other programs than Python read `file`. Headers that lie elsewhere than
+/// with headers are, as a rule, what Python programs make others from.
+pub(crate) fn are_for(file: &File) -> bool {
+    let ends = |end: &str| file.path.ends_with(end);
+    let apart = file.path.contains("/include/") || ends(".cmake") || ends(".pc");
+    file.size <= MOST && (file.kind == Kind::StaticLibrary || (file.kind == Kind::Header && apart))
+}
+
+/// A module that says where headers are.
+struct Giver {
+    path: &'static str,
+    /// The folder of theirs, in site-packages.
+    folder: &'static str,
+    /// A line that it must have for the addition to make sense.
+    defines: &'static str,
+    /// What is added at its end.
+    lines: &'static str,
+}
+
+const GIVERS: [Giver; 2] = [
+    // Inductor asks this one, too.
+    Giver {
+        path: "torch/utils/cpp_extension.py",
+        folder: "torch/include/",
+        defines: "\n_TORCH_PATH = ",
+        lines: "
+
+# Added by taper: headers lie compressed in this package, and come back for compilers.
+_TORCH_PATH = __import__('_taper.tools', fromlist=['tools']).unpacked(_TORCH_PATH)
+",
+    },
+    Giver {
+        path: "numpy/lib/_utils_impl.py",
+        folder: "numpy/_core/include/",
+        defines: "\ndef get_include(",
+        lines: "
+
+# Added by taper: headers lie compressed in this package, and come back for compilers.
+get_include = __import__('_taper.tools', fromlist=['tools']).giving(get_include)
+",
+    },
+];
+
+/// The source `text` of the module at `path` as a package with the files of `plan` has it;
+/// `None` where it stays as it is.
+pub fn giving(plan: &[FilePlan], path: &str, text: &[u8]) -> Option<Vec<u8>> {
+    let giver = GIVERS.iter().find(|giver| giver.path == path)?;
+    let compressed =
+        |file: &FilePlan| file.action == Action::Compress && file.path.starts_with(giver.folder);
+    // Only where modules are in a store is there something that reads the other.
+    let stored = |file: &FilePlan| {
+        file.path == path && matches!(file.action, Action::Module { stored: Some(_), .. })
+    };
+    let defines = giver.defines.as_bytes();
+    let makes_sense = text.windows(defines.len()).any(|window| window == defines)
+        && plan.iter().any(compressed)
+        && plan.iter().any(stored);
+    makes_sense.then(|| [text, giver.lines.as_bytes()].concat())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Reason;
+
+    fn file(path: &str, action: Action) -> FilePlan {
+        FilePlan { path: path.into(), index: 0, size: 1, action, reason: Reason::Cold }
+    }
+
+    #[test]
+    fn a_module_gives_what_is_compressed() {
+        let path = "torch/utils/cpp_extension.py";
+        let module = Action::Module { source: false, read: false, stored: Some(3), cold: true };
+        let mut plan = vec![file("torch/include/x.h", Action::Compress), file(path, module)];
+        let text = b"import os\n_TORCH_PATH = 'torch'\n";
+        let after = giving(&plan, path, text).unwrap();
+        assert!(after.starts_with(text) && after.ends_with(b"unpacked(_TORCH_PATH)\n"));
+        assert_eq!(giving(&plan, path, b"import os\n"), None);
+        assert_eq!(giving(&plan, "numpy/lib/_utils_impl.py", b"\ndef get_include("), None);
+        plan[0].action = Action::Copy;
+        assert_eq!(giving(&plan, path, text), None);
+    }
+}
