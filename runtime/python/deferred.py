@@ -108,6 +108,10 @@ class Group:
             _read(one, "__dict__")["__taper_group__"] = self
             one.__class__ = _Deferred
             sys.modules[name] = one
+        # What one of the bodies does to a class of C, which could be seen, costs nothing.
+        change = getattr(sys.modules["torch._C"], "_set_generator_metaclass", None)
+        if change is not None:
+            change(sys.modules["torch._custom_class_base"].CustomClassBaseMeta)
         for parent, name, member in self.plan["attributes"]:
             owner = made.get(parent) or sys.modules[parent]
             types.ModuleType.__setattr__(owner, name, made[member])
@@ -203,6 +207,8 @@ class Group:
                 for owner, place in [(native, name), *self._holders(name)]:
                     self._replace(owner, place, lambda f, n=needs: self._gate(f, n))
         operators = sys.modules["torch._ops"]
+        self._undo.append((_set_class, operators.ops, operators._Ops, None))
+        operators.ops.__class__ = _listed(operators._Ops, self.settle)
         for name in ("py_kernels", "python_key_table"):
             self._watch(operators.OpOverload, name)
         namespace = operators._HigherOrderNamespace
@@ -238,9 +244,15 @@ class Group:
     def _gate(self, function, needs):
         """`function`, before which the bodies run where `needs` says so of its words."""
 
-        def gate(*words, **named):
+        def asks(*words, **named):
             if needs((*words, *named.values())):
                 self.settle()
+
+        if type(function) is types.BuiltinFunctionType:
+            return _builtin(function, asks)
+
+        def gate(*words, **named):
+            asks(*words, **named)
             return function(*words, **named)
 
         return _alike(gate, function)
@@ -338,6 +350,58 @@ def _forget(owner, name, _):
     delattr(owner, name)
 
 
+def _set_class(one, kind, _, __=None):
+    one.__class__ = kind
+
+
+def _listed(kind, settle):
+    """The class `kind` of a module, where listing its names first runs the bodies."""
+
+    class Listed(kind):
+        @property
+        def __dict__(self):
+            settle()
+            return _read(self, "__dict__")
+
+        def __dir__(self):
+            settle()
+            return super(self.__class__, self).__dir__()
+
+    return _alike(Listed, kind)
+
+
+class _Method(ctypes.Structure):
+    """`PyMethodDef` (methodobject.h)."""
+
+    _fields_ = [
+        ("name", ctypes.c_char_p),
+        ("function", ctypes.c_void_p),
+        ("flags", ctypes.c_int),
+        ("text", ctypes.c_char_p),
+    ]
+
+
+def _builtin(function, asks):
+    """A function of C that calls `asks` and then `function`, and looks like that."""
+    from _taper import runtime
+
+    python = ctypes.pythonapi
+    new_capsule, new_function = python.PyCapsule_New, python.PyCFunction_NewEx
+    new_capsule.restype = new_function.restype = ctypes.py_object
+    new_capsule.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
+    new_function.argtypes = [ctypes.c_void_p, ctypes.py_object, ctypes.py_object]
+    both = (asks, function)
+    text = function.__doc__
+    gate = ctypes.cast(runtime().taper_gate, ctypes.c_void_p).value
+    # Positional and named arguments (METH_VARARGS | METH_KEYWORDS).
+    method = _Method(function.__name__.encode(), gate, 3, text and text.encode())
+    # Whoever took the function keeps it, perhaps longer than this module lives.
+    for kept in (both, method):
+        python.Py_IncRef(ctypes.py_object(kept))
+    capsule = new_capsule(id(both), b"taper.gate", None)
+    return new_function(ctypes.addressof(method), capsule, function.__module__)
+
+
 def _alike(made, function):
     """`made` with the names of `function`."""
     for name in ("__module__", "__name__", "__qualname__", "__doc__"):
@@ -383,7 +447,8 @@ class _AllocatorHook:
 
         def heard(result, this, size):
             try:
-                settle()
+                if not sys.is_finalizing():
+                    settle()
             except BaseException:
                 sys.excepthook(*sys.exc_info())
             return allocate(result, this, size)
@@ -392,18 +457,12 @@ class _AllocatorHook:
         self._table = table(*words)
         self._table[self._BEFORE + self._ALLOCATE] = ctypes.cast(self._heard, ctypes.c_void_p).value
         self._place.value = ctypes.addressof(self._table) + self._BEFORE * size
-        # A thread may be on its way through the table, and one may ask while Python ends.
-        _hooks.append(self)
-        import atexit
-
-        atexit.register(self.remove)
+        # A thread may be on its way through the table, and one may ask when Python has ended.
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(self))
 
     def remove(self):
         """Puts the allocator's own table back."""
         self._place.value = self._original
-
-
-_hooks = []
 
 
 def _finder(folder):
