@@ -41,14 +41,15 @@ impl<R: Read + Seek> Archive<R> {
     /// one that PyTorch writes.
     pub fn new(reader: R, name: &str) -> Result<Self, Error> {
         let open = |reader: R| {
-            ZipArchive::new(reader).map_err(|error| Error::NotAModel {
-                path: name.into(),
-                reason: error.to_string(),
-            })
+            ZipArchive::new(reader)
+                .map_err(|error| Error::NotAModel { path: name.into(), reason: error.to_string() })
         };
         let zip = open(reader)?;
-        let hostile =
-            |place: &str, reason: String| Error::Hostile { path: name.into(), place: place.into(), reason };
+        let hostile = |place: &str, reason: String| Error::Hostile {
+            path: name.into(),
+            place: place.into(),
+            reason,
+        };
         if zip.len() > MAX_ENTRIES {
             return Err(hostile("its directory", format!("it has {} entries", zip.len())));
         }
@@ -139,10 +140,7 @@ impl<R: Read + Seek> Archive<R> {
             )));
         }
         let mut bytes = Vec::new();
-        entry
-            .take(most + 1)
-            .read_to_end(&mut bytes)
-            .map_err(|error| hostile(error.to_string()))?;
+        entry.take(most + 1).read_to_end(&mut bytes).map_err(|error| hostile(error.to_string()))?;
         if bytes.len() as u64 > most {
             return Err(hostile(format!("it has more than {most} bytes")));
         }

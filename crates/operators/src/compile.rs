@@ -462,9 +462,11 @@ impl<'a> Compiler<'a> {
                     .iter()
                     .map(|value| self.expression(value, None))
                     .collect::<Done<_>>()?;
-                targets.elts.iter().zip(values).try_for_each(|(target, value)| {
-                    self.bind(target, value)
-                })
+                targets
+                    .elts
+                    .iter()
+                    .zip(values)
+                    .try_for_each(|(target, value)| self.bind(target, value))
             }
             _ => {
                 let value = self.expression(value, None)?;
@@ -491,7 +493,11 @@ impl<'a> Compiler<'a> {
             }
             Expr::Tuple(targets) => {
                 let items = self.unpack(value, targets.elts.len())?;
-                targets.elts.iter().zip(items).try_for_each(|(target, item)| self.bind(target, item))
+                targets
+                    .elts
+                    .iter()
+                    .zip(items)
+                    .try_for_each(|(target, item)| self.bind(target, item))
             }
             _ => Err("something is given to what is no name".into()),
         }
@@ -593,9 +599,7 @@ impl<'a> Compiler<'a> {
                 };
                 match outer {
                     Reference::Path(path) => Ok(Reference::Path(format!("{path}.{name}"))),
-                    Reference::Value(value) => {
-                        self.attribute(value, name).map(Reference::Value)
-                    }
+                    Reference::Value(value) => self.attribute(value, name).map(Reference::Value),
                 }
             }
             _ => Err("a name is none".into()),
@@ -785,7 +789,9 @@ impl<'a> Compiler<'a> {
                 other => Reference::Value(self.expression(other, None)?),
             };
             return match outer {
-                Reference::Value(object) => self.method(object, attribute.attr.as_str(), call, hint),
+                Reference::Value(object) => {
+                    self.method(object, attribute.attr.as_str(), call, hint)
+                }
                 Reference::Path(path) => {
                     let path = format!("{path}.{}", attribute.attr);
                     self.call_path(&path, call)
@@ -1042,9 +1048,7 @@ impl<'a> Compiler<'a> {
                     .collect::<Done<_>>()?;
                 self.emit_one(Kind::ListConstruct, items, Type::list(ty))
             }
-            Argument::Empty(ty) => {
-                self.emit_one(Kind::ListConstruct, Vec::new(), Type::list(ty))
-            }
+            Argument::Empty(ty) => self.emit_one(Kind::ListConstruct, Vec::new(), Type::list(ty)),
             Argument::TupleAsList(value, ty) => {
                 let count = match self.graph.ty(value) {
                     Type::Tuple(items, _) => items.len(),
@@ -1082,15 +1086,14 @@ impl<'a> Compiler<'a> {
 
     /// `value` as one of type `ty`.
     fn convert(&mut self, ty: &Type, value: ValueId) -> Done<ValueId> {
-        let call =
-            Call { graph: &self.graph, program: self.program, positional: &[], named: &[] };
+        let call = Call { graph: &self.graph, program: self.program, positional: &[], named: &[] };
         // What C++ gives is not known, and checked while it runs.
         if *self.graph.ty(value) == Type::Any {
             return Ok(value);
         }
         let found = call.convert(ty, value, true);
-        let found = found
-            .ok_or_else(|| format!("{:?} is given for {ty:?}", self.graph.ty(value)))?;
+        let found =
+            found.ok_or_else(|| format!("{:?} is given for {ty:?}", self.graph.ty(value)))?;
         self.argument(None, found)
     }
 }

@@ -88,9 +88,9 @@ pub fn graphs<R: Read + Seek>(archive: &Archive<R>) -> Vec<String> {
         .names()
         .filter(|name| {
             // torch 2.8 and later; before, one file at the top.
-            name.strip_prefix("models/").is_some_and(|rest| {
-                rest.ends_with(".json") && !rest.contains('/')
-            }) || *name == "serialized_exported_program.json"
+            name.strip_prefix("models/")
+                .is_some_and(|rest| rest.ends_with(".json") && !rest.contains('/'))
+                || *name == "serialized_exported_program.json"
         })
         .map(str::to_owned)
         .collect()

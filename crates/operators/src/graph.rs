@@ -113,11 +113,6 @@ impl Graph {
 }
 
 impl Block {
-    /// Nodes of the block and all blocks in it.
-    pub fn count(&self) -> usize {
-        self.nodes.iter().map(|node| 1 + node.blocks.iter().map(Self::count).sum::<usize>()).sum()
-    }
-
     /// Calls `visit` with each node of the block and all blocks in it.
     pub fn each(&self, visit: &mut dyn FnMut(&Node)) {
         for node in &self.nodes {
@@ -128,6 +123,16 @@ impl Block {
 }
 
 impl Node {
+    /// Whether it may change a tensor that is there before.
+    pub fn may_change(&self) -> bool {
+        let own = match &self.kind {
+            Kind::Operator(schema) => schema.mutates,
+            Kind::Call(_) | Kind::CallInterface(..) | Kind::Foreign | Kind::Fork => true,
+            _ => false,
+        };
+        own || self.blocks.iter().any(|block| block.nodes.iter().any(Self::may_change))
+    }
+
     /// Whether it does something besides making its outputs.
     pub fn has_effects(&self) -> bool {
         let own = match &self.kind {
@@ -179,8 +184,15 @@ fn effects(name: &str) -> bool {
         }
         Some(("prim", base)) => matches!(
             base,
-            "RaiseException" | "Print" | "PythonOp" | "AddStatValue" | "TimePoint" | "CallMethod"
-                | "rpc_async" | "rpc_sync" | "rpc_remote"
+            "RaiseException"
+                | "Print"
+                | "PythonOp"
+                | "AddStatValue"
+                | "TimePoint"
+                | "CallMethod"
+                | "rpc_async"
+                | "rpc_sync"
+                | "rpc_remote"
         ),
         _ => true,
     }

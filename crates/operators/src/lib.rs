@@ -6,6 +6,7 @@
 
 mod archive;
 mod compile;
+mod execution;
 mod exported;
 mod fold;
 mod graph;
@@ -23,6 +24,7 @@ pub use compile::Signatures;
 pub use schema::Schema;
 pub use schemas::Schemas;
 
+pub use execution::{Called, Execution};
 pub use lists::{Format, list};
 
 use archive::Archive;
@@ -53,9 +55,8 @@ impl Operator {
     pub fn parse(text: &str) -> Option<Self> {
         let (name, overload) = text.split_once('.').unwrap_or((text, ""));
         let (namespace, base) = name.split_once("::")?;
-        let plain = |part: &str| {
-            part.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
-        };
+        let plain =
+            |part: &str| part.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
         let valid = [namespace, base].iter().all(|part| !part.is_empty() && plain(part));
         (valid && plain(overload)).then(|| Self::new(name, overload))
     }
@@ -203,7 +204,9 @@ pub enum Error {
         reason: String,
     },
     /// It is of a version that is not known.
-    #[error("{path}: {what}, and {known} are read; save it with a version of torch that writes them")]
+    #[error(
+        "{path}: {what}, and {known} are read; save it with a version of torch that writes them"
+    )]
     Version {
         /// The file.
         path: String,

@@ -5,7 +5,7 @@
 
 use crate::graph::{Graph, ValueId};
 use crate::program::Program;
-use crate::schema::{Parameter, Schema};
+use crate::schema::{Const, Parameter, Schema};
 use crate::types::{Bindings, Type};
 
 /// What is passed for a parameter.
@@ -163,11 +163,7 @@ impl Call<'_> {
     pub fn convert(&self, concrete: &Type, value: ValueId, conversions: bool) -> Option<Argument> {
         let actual = self.graph.ty(value);
         let wanted = match concrete {
-            Type::Optional(item)
-                if !matches!(actual, Type::Optional(_) | Type::None) =>
-            {
-                item
-            }
+            Type::Optional(item) if !matches!(actual, Type::Optional(_) | Type::None) => item,
             concrete => concrete,
         };
         if self.fits(actual, concrete) && !matches!(actual, Type::EmptyList) {
@@ -205,6 +201,41 @@ impl Call<'_> {
             _ => None,
         }
     }
+}
+
+/// The overload that a call has in the end: PyTorch asks again, by the types of what it is
+/// given after all that was left out. The first that takes its inputs as they are.
+pub fn settled<S: AsRef<Schema>>(
+    schemas: &[S],
+    program: &Program,
+    graph: &Graph,
+    inputs: &[ValueId],
+) -> Option<usize> {
+    let implements = |class: &str, interface: &str| program.implements(class, interface);
+    schemas.iter().position(|schema| {
+        let schema = schema.as_ref();
+        let enough = inputs.len() >= schema.parameters.len();
+        if is_blocked(schema) || !enough {
+            return false;
+        }
+        if !schema.variadic && inputs.len() != schema.parameters.len() {
+            return false;
+        }
+        let mut bindings = Bindings::new();
+        schema.parameters.iter().zip(inputs).all(|(parameter, input)| {
+            let actual = match graph.constant(*input) {
+                Some(Const::None) => &Type::None,
+                _ => graph.ty(*input),
+            };
+            if !parameter.ty.bind(actual, &mut bindings, &implements) {
+                return false;
+            }
+            match parameter.ty.bound(&bindings) {
+                Some(formal) => actual.is_subtype(&formal, &implements),
+                None => *actual == Type::None,
+            }
+        })
+    })
 }
 
 /// Whether a parameter takes all that is left, as in `zeros(1, 2, 3)`.

@@ -201,6 +201,8 @@ fn simplify(graph: &mut Graph) -> bool {
     let mut simple = Simplifying { graph, replaced: Replaced::default(), changed: false, lists };
     simple.lists_in(&mut body);
     simple.replaced.apply(&mut body);
+    simple.ranks(&body, HashMap::new());
+    simple.replaced.apply(&mut body);
     simple.block(&mut body);
     simple.replaced.apply(&mut body);
     let changed = simple.changed;
@@ -300,6 +302,35 @@ impl Simplifying<'_> {
         self.replaced.all(&mut block.outputs);
     }
 
+    /// What a convolution gives has as many dimensions as it says, until something changes it.
+    fn ranks(&mut self, block: &Block, mut known: HashMap<ValueId, i64>) {
+        for node in &block.nodes {
+            if node.may_change() {
+                known.clear();
+            }
+            if let Kind::Operator(schema) = &node.kind {
+                let rank = match schema.operator.name.as_str() {
+                    "aten::conv1d" => Some(3),
+                    "aten::conv2d" => Some(4),
+                    "aten::conv3d" => Some(5),
+                    "aten::dim" => {
+                        if let Some(rank) = known.get(&node.inputs[0]) {
+                            let rank = self.graph.value(Type::Int, Some(Const::Int(*rank)));
+                            self.replaced.by(node.outputs[0], rank);
+                            self.changed = true;
+                        }
+                        None
+                    }
+                    _ => None,
+                };
+                known.extend(rank.map(|rank| (node.outputs[0], rank)));
+            }
+            for block in &node.blocks {
+                self.ranks(block, known.clone());
+            }
+        }
+    }
+
     fn block(&mut self, block: &mut Block) {
         for node in &mut block.nodes {
             self.replaced.all(&mut node.inputs);
@@ -362,25 +393,23 @@ impl Simplifying<'_> {
                     graph.must_be_none(none) && !graph.ty(other).may_be_none()
                 };
                 let apart = apart(*one, *two) || apart(*two, *one);
-                apart.then(|| {
-                    graph.value(Type::Bool, Some(Const::Bool(name == "aten::__isnot__")))
-                })
+                apart.then(|| graph.value(Type::Bool, Some(Const::Bool(name == "aten::__isnot__"))))
             }
             ("aten::_unwrap_optional", [one]) => (!graph.ty(*one).may_be_none()).then_some(*one),
             ("aten::Int" | "aten::ceil", [one]) => (*graph.ty(*one) == Type::Int).then_some(*one),
             ("aten::eq" | "aten::ne", [one, two]) if one == two => {
-                let safe = |ty: &Type| {
-                    matches!(ty, Type::Bool | Type::Int | Type::Float | Type::None)
-                };
+                let safe =
+                    |ty: &Type| matches!(ty, Type::Bool | Type::Int | Type::Float | Type::None);
                 let safe = match graph.ty(*one) {
                     Type::List(item) => safe(item),
                     other => safe(other),
                 };
                 safe.then(|| graph.value(Type::Bool, Some(Const::Bool(name == "aten::eq"))))
             }
-            ("aten::mul" | "aten::floordiv" | "aten::div" | "aten::add" | "aten::sub", [one, two])
-                if *graph.ty(*one) == Type::Int && *graph.ty(*two) == Type::Int =>
-            {
+            (
+                "aten::mul" | "aten::floordiv" | "aten::div" | "aten::add" | "aten::sub",
+                [one, two],
+            ) if *graph.ty(*one) == Type::Int && *graph.ty(*two) == Type::Int => {
                 let neutral = i64::from(!matches!(name, "aten::add" | "aten::sub"));
                 let is = |id: ValueId| graph.constant(id) == Some(&Const::Int(neutral));
                 if is(*two) {
@@ -411,7 +440,11 @@ fn is_live(node: &Node, live: &[bool]) -> bool {
 }
 
 fn mark(block: &Block, live: &mut [bool]) {
-    for node in block.nodes.iter().rev().filter(|node| !node.outputs.is_empty() || !node.blocks.is_empty() || node.has_effects()) {
+    for node in
+        block.nodes.iter().rev().filter(|node| {
+            !node.outputs.is_empty() || !node.blocks.is_empty() || node.has_effects()
+        })
+    {
         if !is_live(node, live) {
             continue;
         }

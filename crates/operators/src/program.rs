@@ -354,17 +354,16 @@ fn check(text: &str) -> Result<(), (u32, String)> {
             }
             byte if byte.is_ascii_alphanumeric() || byte == b'_' || byte >= 0x80 => {
                 chains[last] += 1;
-                while bytes
-                    .get(at + 1)
-                    .is_some_and(|byte| byte.is_ascii_alphanumeric() || *byte == b'_' || *byte >= 0x80)
-                {
+                while bytes.get(at + 1).is_some_and(|byte| {
+                    byte.is_ascii_alphanumeric() || *byte == b'_' || *byte >= 0x80
+                }) {
                     at += 1;
                 }
             }
             byte if byte.is_ascii_whitespace() => {}
             _ => chains[last] += 1,
         }
-        if chains[last] > MAX_CHAIN {
+        if chains.last().is_some_and(|chain| *chain > MAX_CHAIN) {
             return Err((line, "an expression is too long".into()));
         }
         at += 1;
@@ -401,7 +400,8 @@ mod tests {
     #[test]
     fn what_would_be_parsed_too_deep_is_refused_before() {
         let long = |part: &str, times: usize| format!("x = {}\n", part.repeat(times));
-        let blocks: String = (0..500).map(|depth| format!("{}if x:\n", " ".repeat(depth))).collect();
+        let blocks: String =
+            (0..500).map(|depth| format!("{}if x:\n", " ".repeat(depth))).collect();
         let cases = [
             (long("(", 100_000), "brackets"),
             (long("-", 100_000), "too long"),

@@ -329,7 +329,9 @@ mod tests {
     #[test]
     fn what_is_no_schema_is_none() {
         let deep = format!("aten::f({}Tensor x) -> Tensor", "(".repeat(10_000));
-        for text in ["", "f", "f(", "f()", "f() -> ", "a::f(int) -> int", "a::f(Foo x) -> int", &deep] {
+        for text in
+            ["", "f", "f(", "f()", "f() -> ", "a::f(int) -> int", "a::f(Foo x) -> int", &deep]
+        {
             assert!(Schema::parse(text, None).is_none(), "{text}");
         }
     }

@@ -5,11 +5,15 @@
 //! the libraries that register them, ended by a zero byte.
 
 use crate::schema::Schema;
+use crate::types::Type;
 use std::collections::HashMap;
 use std::sync::Arc;
 
 /// The longest signature that is read. The longest of torch 2.15 has 1,700 bytes.
 const MAX_LENGTH: usize = 4096;
+
+/// Texts of fewer bytes are not aligned on x86-64, and lie in a section of their own.
+const SHORT: usize = 30;
 
 /// What every signature has.
 const ARROW: &[u8] = b") ->";
@@ -29,11 +33,17 @@ impl Schemas {
     /// Adds ATen's, from the text of `native_functions.yaml`. Returns how many there are.
     pub fn add_native(&mut self, yaml: &str) -> usize {
         let lines = yaml.lines().filter_map(|line| line.strip_prefix("- func: "));
-        let mut count = 0;
-        for schema in lines.filter_map(|line| Schema::parse(line.trim(), Some("aten"))) {
-            count += 1;
-            self.add(schema);
-        }
+        let all = lines.filter_map(|line| Schema::parse(line.trim(), Some("aten")));
+        // The order in which PyTorch registers them is that of its static initialisers. It
+        // matters where two take the same arguments: `any()` and `any.dims(dim=None)`. There
+        // the overload without a name comes first, and those that write to a given tensor last.
+        let mut all: Vec<Schema> = all.collect();
+        all.sort_by_key(|schema| {
+            let out = schema.parameters.iter().any(|one| one.keyword_only && one.name == "out");
+            (out, !schema.operator.overload.is_empty())
+        });
+        let count = all.len();
+        all.into_iter().for_each(|schema| self.add(schema));
         count
     }
 
@@ -65,13 +75,10 @@ impl Schemas {
             if text.contains("-> (") && schema.returns.len() == 1 {
                 doubtful.push(schema);
             } else {
-                plain.push(schema);
+                plain.push((text.len() < SHORT, schema));
             }
         }
-        // Overloads without a name are the general ones, tried after the others.
-        let (named, general): (Vec<_>, Vec<_>) =
-            plain.into_iter().partition(|schema| !schema.operator.overload.is_empty());
-        named.into_iter().chain(general).for_each(|schema| self.add(schema));
+        in_order(plain).into_iter().for_each(|schema| self.add(schema));
         for schema in doubtful {
             let name = schema.operator.name.clone();
             self.doubtful.entry(name).or_default().push(Arc::new(schema));
@@ -82,7 +89,7 @@ impl Schemas {
         let known = self.by_name.entry(schema.operator.name.clone()).or_default();
         let same = |one: &Arc<Schema>| {
             one.operator == schema.operator
-                && (one.parameters == schema.parameters || one.operator.overload != "")
+                && (one.parameters == schema.parameters || !one.operator.overload.is_empty())
         };
         if !known.iter().any(same) {
             known.push(Arc::new(schema));
@@ -114,6 +121,37 @@ impl Schemas {
         let all = self.by_name.values().flatten();
         all.map(|schema| schema.operator.to_string())
     }
+}
+
+/// Signatures of one library, by place in it, in the order in which they are registered, as
+/// far as it matters. Compilers keep the order of texts, but put short ones apart: these come
+/// before those that take a number of any type. Overloads without a name are the most general
+/// ones, and last.
+fn in_order(found: Vec<(bool, Schema)>) -> Vec<Schema> {
+    let general = |schema: &Schema| schema.parameters.iter().any(|one| one.ty == Type::Number);
+    let (unnamed, named): (Vec<_>, Vec<_>) =
+        found.into_iter().partition(|(_, schema)| schema.operator.overload.is_empty());
+    let (short, long): (Vec<_>, Vec<_>) = named.into_iter().partition(|(short, _)| *short);
+    let mut first_general = HashMap::new();
+    for (index, (_, schema)) in long.iter().enumerate().filter(|(_, (_, schema))| general(schema)) {
+        first_general.entry(schema.operator.name.clone()).or_insert(index);
+    }
+    let mut before: HashMap<usize, Vec<Schema>> = HashMap::new();
+    let mut ordered = Vec::new();
+    let mut rest = Vec::new();
+    for (_, schema) in short {
+        match first_general.get(&schema.operator.name) {
+            Some(index) => before.entry(*index).or_default().push(schema),
+            None => rest.push(schema),
+        }
+    }
+    for (index, (_, schema)) in long.into_iter().enumerate() {
+        ordered.append(before.get_mut(&index).unwrap_or(&mut Vec::new()));
+        ordered.push(schema);
+    }
+    ordered.append(&mut rest);
+    ordered.extend(unnamed.into_iter().map(|(_, schema)| schema));
+    ordered
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@
 use crate::archive::Archive;
 use crate::compile::{Compiler, Signatures};
 use crate::graph::{Block, Graph, Kind, Node, ValueId};
+use crate::matching::settled;
 use crate::optimize::optimize;
 use crate::pickle::{Item, Pickle};
 use crate::program::{ClassKind, Program};
@@ -20,6 +21,9 @@ use std::sync::Arc;
 
 /// Versions of the format that are read: those of PyTorch 1.0 to 2.15.
 const VERSIONS: std::ops::RangeInclusive<u64> = 1..=10;
+
+/// The version from which on divisions are true ones.
+const DIVISION: u64 = 4;
 
 /// Nodes of one function with all that it calls. Large models have 100,000.
 const MAX_NODES: usize = 4_000_000;
@@ -116,10 +120,9 @@ pub fn operators<R: Read + Seek>(
     all.parameters.extend(dtypes(&data));
     let class = program.classes.get(root.as_str());
     let class = class.ok_or_else(|| hostile("data.pkl", format!("there is no class {root}")))?;
-    let hooks = ["__forward_pre_hooks__", "__forward_hooks__"];
-    let hooks: BTreeSet<&String> = class.methods.iter().filter(|_| !hooks.is_empty()).collect();
+    // Hooks are methods, too.
     let mut open: Vec<Arc<str>> =
-        hooks.into_iter().map(|method| format!("{root}.{method}").into()).collect();
+        class.methods.iter().map(|method| format!("{root}.{method}").into()).collect();
     let mut done = HashSet::new();
     while let Some(function) = open.pop() {
         if !done.insert(function.clone()) {
@@ -127,23 +130,61 @@ pub fn operators<R: Read + Seek>(
         }
         let graph = unit.root(&function)?;
         graph.body.each(&mut |node| {
-            collect(node, &graph, &program, &mut all);
+            collect(node, &graph, &program, signatures, &mut all);
             reached(node, &program, &mut open);
         });
     }
-    if number < 4 {
-        all.notes.insert(format!(
-            "{path} is of version {number}: PyTorch replaces divisions of integers in it by \
-             functions that use aten::is_floating_point and aten::div.Tensor_mode"
-        ));
+    if number < DIVISION {
+        divide(&mut all, &path, number);
     }
     Ok(all)
 }
 
+/// Before version 4, `aten::div` of integers gave integers: PyTorch puts a function in its
+/// place when it loads the archive, which calls these.
+fn divide(all: &mut Operators, path: &str, version: u64) {
+    let mut replaced = false;
+    for (name, overload) in
+        [("div", "Tensor"), ("div", "Scalar"), ("div_", "Tensor"), ("div_", "Scalar")]
+    {
+        let Some(used) = all.operators.remove(&Operator::new(&format!("aten::{name}"), overload))
+        else {
+            continue;
+        };
+        replaced = true;
+        let ending = name.trim_start_matches("div");
+        for operator in [
+            Operator::new("aten::is_floating_point", ""),
+            Operator::new(&format!("aten::true_divide{ending}"), overload),
+            Operator::new(&format!("aten::divide{ending}"), &format!("{overload}_mode")),
+        ] {
+            let entry = all.entry(operator);
+            entry.root = true;
+            used.origins.iter().for_each(|origin| entry.add_origin(origin.clone()));
+        }
+    }
+    if replaced {
+        all.notes.insert(format!(
+            "{path} is of version {version}: when PyTorch loads it, functions that give integers \
+             for integers take the place of aten::div"
+        ));
+    }
+}
+
 /// Adds what a node calls.
-fn collect(node: &Node, graph: &Graph, program: &Program, all: &mut Operators) {
+fn collect(
+    node: &Node,
+    graph: &Graph,
+    program: &Program,
+    signatures: &dyn Signatures,
+    all: &mut Operators,
+) {
     let operator = match &node.kind {
-        Kind::Operator(schema) => schema.operator.clone(),
+        Kind::Operator(schema) => {
+            let schemas = signatures.of(&schema.operator.name);
+            let settled = settled(&schemas, program, graph, &node.inputs);
+            settled.map_or(schema, |index| &schemas[index]).operator.clone()
+        }
         Kind::Cast => Operator::new("prim::unchecked_cast", ""),
         Kind::TupleUnpack => Operator::new("prim::TupleUnpack", ""),
         _ => return,
@@ -169,7 +210,6 @@ fn collect(node: &Node, graph: &Graph, program: &Program, all: &mut Operators) {
     used.root = true;
     used.training |= trains;
     used.add_origin(origin);
-    let _ = program;
 }
 
 /// Functions that a node calls when it runs, and that are not in its place.
@@ -293,8 +333,7 @@ impl Unit<'_> {
         let function = self.program.functions.get(name);
         let function =
             function.ok_or_else(|| self.problem(name, "it is called and not there".into()))?;
-        let graph =
-            Compiler::compile(self.program, self.signatures, self.constants, function);
+        let graph = Compiler::compile(self.program, self.signatures, self.constants, function);
         let graph = Arc::new(graph.map_err(|problem| {
             let file = &self.program.files[function.file];
             self.problem(&format!("code/{file}, line {}", problem.line), problem.reason)

@@ -217,9 +217,7 @@ impl Type {
                 },
             },
             (Self::List(item), Self::List(actual)) => item.bind(actual, bindings, implements),
-            (Self::List(item), Self::EmptyList) => {
-                item.bind(&Self::Tensor, bindings, implements)
-            }
+            (Self::List(item), Self::EmptyList) => item.bind(&Self::Tensor, bindings, implements),
             (Self::List(item), Self::Tuple(actual, _)) => {
                 let mut parts = actual.iter().cloned();
                 let Some(first) = parts.next() else { return false };

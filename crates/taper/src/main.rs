@@ -13,6 +13,7 @@ mod modules;
 mod ops_command;
 mod pack;
 mod profiled;
+mod record;
 mod signatures;
 mod spoken;
 mod talk;
