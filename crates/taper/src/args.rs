@@ -43,6 +43,9 @@ pub enum Command {
     Verify(Verify),
     /// Say what the imports of an application's sources cost, and rewrite those that can wait.
     Lint(Lint),
+    /// List the operators that models and profiles use, also as PyTorch's selective build reads
+    /// them.
+    Ops(Ops),
 }
 
 /// Flags of `inspect`.
@@ -235,6 +238,38 @@ pub struct Lint {
     /// How findings are written.
     #[arg(long, value_enum, default_value_t = Output::Text)]
     pub format: Output,
+}
+
+/// Flags of `ops`.
+#[derive(Debug, Args)]
+pub struct Ops {
+    /// TorchScript archives (.pt), exported programs (.pt2), and profiles. Their operators are
+    /// merged.
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// How they are written.
+    #[arg(long, value_enum, default_value_t = OperatorFormat::Text)]
+    pub format: OperatorFormat,
+    /// Write to a file instead of standard output.
+    #[arg(short, long = "output", value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// The build must be able to train: every operator is marked as used for it, where a file
+    /// does not say so itself.
+    #[arg(long)]
+    pub training: bool,
+}
+
+/// How operators are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum OperatorFormat {
+    /// A line each, with dtypes, whether training needs it and where it is used.
+    Text,
+    /// The YAML list that SELECTED_OP_LIST names where TRACING_BASED is OFF: what is called
+    /// directly.
+    List,
+    /// The mapping that PyTorch's code generator reads (torchgen.selective_build), and
+    /// SELECTED_OP_LIST where TRACING_BASED is ON.
+    Selective,
 }
 
 /// How findings are written.

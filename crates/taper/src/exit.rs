@@ -43,6 +43,7 @@ pub fn of(error: &anyhow::Error) -> Exit {
     let input = error.chain().any(|cause| {
         cause.is::<BadInput>()
             || cause.is::<environment::Error>()
+            || cause.is::<operators::Error>()
             || cause.is::<profile::Error>()
             || cause.is::<plan::Error>()
             || matches!(

@@ -10,7 +10,11 @@ mod learn;
 mod lint_command;
 mod lint_files;
 mod modules;
+mod ops_command;
 mod pack;
+mod profiled;
+mod record;
+mod signatures;
 mod spoken;
 mod talk;
 mod trace;
@@ -38,6 +42,7 @@ fn main() -> std::process::ExitCode {
         Command::Trace(command) => trace::run(&command, &arguments.global, &talk),
         Command::Pack(command) => pack::run(&command, &arguments.global, &talk),
         Command::Lint(command) => lint_command::run(&command, &arguments.global, &talk),
+        Command::Ops(command) => ops_command::run(&command, &arguments.global, &talk),
         Command::Verify(command) => verify_command::run(&command, &arguments.global, &talk),
     };
     match result {
