@@ -161,7 +161,13 @@ impl Chooser<'_> {
             value: value.into(),
             reason: reason.into(),
             effect: effects::of(name),
-            place: self.tree.names.variables.get(name).map(|variable| variable.place.clone()),
+            place: self
+                .tree
+                .names
+                .variables
+                .get(name)
+                .filter(|_| !own)
+                .map(|variable| variable.place.clone()),
         });
         true
     }

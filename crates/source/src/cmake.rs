@@ -112,6 +112,18 @@ impl Reader<'_> {
                 Some(0xef) if self.at == 0 && self.text.starts_with("\u{feff}".as_bytes()) => {
                     self.at = 3;
                 }
+                // `@NAME@`, which configure_file() replaces in templates.
+                Some(b'@') => {
+                    let rest = &self.text[self.at + 1..];
+                    let length = rest
+                        .iter()
+                        .take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'_')
+                        .count();
+                    if length == 0 || rest.get(length) != Some(&b'@') {
+                        return Ok(true);
+                    }
+                    self.at += length + 2;
+                }
                 Some(_) => return Ok(true),
             }
         }
@@ -286,6 +298,13 @@ mod tests {
     fn bare_arguments_may_hold_quotes_escapes_and_references() {
         let found = calls("x(-DA=\"b c\" \\( $<1:a;b> $(make) a\\ b)").unwrap();
         assert_eq!(texts(&found[0]), ["-DA=\"b c\"", "\\(", "$<1:a;b>", "$(make)", "a\\ b"]);
+    }
+
+    #[test]
+    fn placeholders_of_templates_are_passed_over() {
+        let found = calls("set(A @A@)\n@FLAGS@\nset(B)\n").unwrap();
+        assert_eq!(found.len(), 2);
+        assert!(calls("@\nset(B)\n").is_err());
     }
 
     #[test]

@@ -37,6 +37,8 @@ pub struct Tree {
     pub root: PathBuf,
     /// The version that it gives itself, as `2.6.0`.
     pub version: String,
+    /// The oldest CMake that it asks for, as `3.18`.
+    pub cmake: Option<String>,
     /// What its CMake files know.
     pub names: Names,
     /// What its Python build hands on.
@@ -64,6 +66,7 @@ impl Tree {
         let mut tree = Self {
             root,
             version,
+            cmake: None,
             names: Names::default(),
             forwarding: Forwarding::default(),
             files: 0,
@@ -121,7 +124,17 @@ impl Tree {
         match self.text(&name, cmake::MAX_BYTES)? {
             None => self.unread.push((name, "it is too large".into())),
             Some(text) => match cmake::calls(&text) {
-                Ok(calls) => self.names.add(&name, &calls),
+                Ok(calls) => {
+                    let mut minimums =
+                        calls.iter().filter(|call| call.name == "cmake_minimum_required");
+                    if let Some(call) = minimums.next()
+                        && self.cmake.is_none()
+                        && let [_, version, ..] = &call.arguments[..]
+                    {
+                        self.cmake = Some(version.text.clone());
+                    }
+                    self.names.add(&name, &calls);
+                }
                 Err(error) => self.unread.push((name, error.to_string())),
             },
         }
