@@ -231,7 +231,7 @@ fn fill(folder: &Path, tree: &Path) -> Result<()> {
     let mut unpack = Command::new("tar");
     unpack.arg("--extract").arg("--file").arg(archive).arg("--directory").arg(&eigen);
     unpack.args(["--strip-components=1", "--wildcards"]);
-    shell::run(unpack.args(["*/blas", "*/Eigen", "*/unsupported/Eigen", "*/COPYING*"]))?;
+    shell::run(unpack.args(["*/blas", "*/Eigen", "*/COPYING*"]))?;
     // As debian/rules does: the generated header belongs to one version of flatbuffers.
     let mut compile = Command::new("flatc");
     compile.current_dir(tree.join("torch/csrc/jit/serialization"));

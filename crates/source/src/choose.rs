@@ -7,8 +7,9 @@
 use crate::Error;
 use crate::effects::{self, Effect};
 use crate::names::Place;
-use crate::parts::{About, PARTS, Part, Use};
+use crate::parts::{About, PARTS, Part, TRANSPORTS, Use};
 use crate::tree::Tree;
+use crate::tree::has;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -291,6 +292,15 @@ impl Chooser<'_> {
                 ));
             }
             return;
+        }
+        let unused = matches!(wanted.uses.get(&about.part), Some(Use::Unused(_)));
+        if about.part == Part::Distributed && !unused {
+            for (option, source, header) in TRANSPORTS {
+                if !self.tree.has(&[source]) && !has(&wanted.include.join(header)) {
+                    let reason = "this transport is neither in third_party nor on this system";
+                    self.option(option, "OFF", reason);
+                }
+            }
         }
         match wanted.uses.get(&about.part) {
             Some(Use::Unused(because)) => {

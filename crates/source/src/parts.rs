@@ -61,9 +61,9 @@ pub const PARTS: [About; 14] = [
     About {
         part: Part::Distributed,
         option: "USE_DISTRIBUTED",
-        name: "torch.distributed",
-        sources: &[],
-        system: None,
+        name: "torch.distributed's transport Gloo",
+        sources: &["third_party/gloo/CMakeLists.txt"],
+        system: Some("gloo"),
     },
     About {
         part: Part::OneDnn,
@@ -129,6 +129,12 @@ pub const PARTS: [About; 14] = [
         system: None,
     },
     About { part: Part::Numpy, option: "USE_NUMPY", name: "NumPy", sources: &[], system: None },
+];
+
+/// Further transports of torch.distributed: an option, its sources, its system header.
+pub const TRANSPORTS: [(&str, &str, &str); 2] = [
+    ("USE_TENSORPIPE", "third_party/tensorpipe/CMakeLists.txt", "tensorpipe"),
+    ("USE_MPI", "third_party/no-tree-has-mpi", "mpi.h"),
 ];
 
 impl About {
