@@ -22,6 +22,7 @@ mod rewritten;
 mod runs;
 mod setup;
 mod shell;
+mod source;
 mod system;
 mod test;
 
@@ -49,6 +50,8 @@ enum Task {
     Fuzz(fuzz::Arguments),
     /// Run PyTorch's operator database in the original and in a package, and compare.
     Operators(operators::Arguments),
+    /// Make a PyTorch source tree that can be built here, in the user's cache (a minute).
+    Source(source::Arguments),
     /// Check formatting, clippy and the documentation.
     Lint,
 }
@@ -61,6 +64,7 @@ fn main() -> std::process::ExitCode {
         Task::Fuzz(arguments) => fuzz::run(&arguments),
         Task::Bench(arguments) => bench::run(&arguments),
         Task::Operators(arguments) => operators::run(&arguments),
+        Task::Source(arguments) => source::run(&arguments),
         Task::Lint => lint::run(),
     };
     match done {

@@ -43,9 +43,14 @@ pub enum Command {
     Verify(Verify),
     /// Say what the imports of an application's sources cost, and rewrite those that can wait.
     Lint(Lint),
+<<<<<<< HEAD
     /// List the operators that models and profiles use, also as PyTorch's selective build reads
     /// them.
     Ops(Ops),
+=======
+    /// Build PyTorch from its sources with what an application needs.
+    Build(Build),
+>>>>>>> build
 }
 
 /// Flags of `inspect`.
@@ -240,6 +245,7 @@ pub struct Lint {
     pub format: Output,
 }
 
+<<<<<<< HEAD
 /// Flags of `ops`.
 #[derive(Debug, Args)]
 pub struct Ops {
@@ -270,6 +276,66 @@ pub enum OperatorFormat {
     /// The mapping that PyTorch's code generator reads (torchgen.selective_build), and
     /// SELECTED_OP_LIST where TRACING_BASED is ON.
     Selective,
+=======
+/// Flags of `build`.
+#[derive(Debug, Args)]
+pub struct Build {
+    /// A PyTorch source tree. It is not written to.
+    #[arg(long, value_name = "DIR")]
+    pub source: PathBuf,
+    /// The folder to write. It must not exist.
+    #[arg(long, value_name = "OUT", required_unless_present_any = ["dry_run", "configure"])]
+    pub to: Option<PathBuf>,
+    /// A profile made by `taper trace`: parts that no run used are left out.
+    #[arg(long, value_name = "P")]
+    pub profile: Vec<PathBuf>,
+    /// What to build.
+    #[arg(long, value_enum, default_value_t = Product::Python)]
+    pub product: Product,
+    /// The operators to build, for `--product lite`: names as aten::add.Tensor, one a line, or
+    /// the mapping that PyTorch's code generator reads.
+    #[arg(long, value_name = "FILE")]
+    pub operators: Option<PathBuf>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub target: TargetArguments,
+    /// Where the build happens. What is there already is built on.
+    /// [default: a folder in the user's cache for this tree and product]
+    #[arg(long, value_name = "DIR")]
+    pub work: Option<PathBuf>,
+    /// Compilers to run at the same time [default: one for each processor and 2 GB of memory].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub jobs: Option<u32>,
+    /// Print the commands and the reasons, and stop.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Stop when CMake has configured the build and used every option.
+    #[arg(long, conflicts_with = "dry_run")]
+    pub configure: bool,
+    /// Further options for CMake, as -DNAME=VALUE. They replace what taper chooses.
+    #[arg(last = true, value_name = "-DNAME=VALUE")]
+    pub options: Vec<String>,
+}
+
+/// What `build` makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Product {
+    /// A torch for Python with parts left out.
+    Python,
+    /// Static libraries and headers for C++ programs that run saved models with the lite
+    /// interpreter.
+    Lite,
+}
+
+impl Product {
+    /// Its name as it is typed.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Python => "python",
+            Self::Lite => "lite",
+        }
+    }
+>>>>>>> build
 }
 
 /// How findings are written.

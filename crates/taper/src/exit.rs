@@ -46,6 +46,9 @@ pub fn of(error: &anyhow::Error) -> Exit {
             || cause.is::<operators::Error>()
             || cause.is::<profile::Error>()
             || cause.is::<plan::Error>()
+            || cause.is::<source::Error>()
+            || cause.is::<source::nearest::Refusal>()
+            || cause.is::<source::operators::Malformed>()
             || matches!(
                 cause.downcast_ref::<package::Error>(),
                 Some(package::Error::Exists(_) | package::Error::Read { .. })

@@ -1,6 +1,12 @@
 //! `taper` makes the PyTorch that an application deploys small.
 
 mod args;
+mod build_command;
+mod build_run;
+mod build_text;
+mod build_tools;
+mod build_uses;
+mod build_work;
 mod capability;
 mod cold;
 mod exit;
@@ -43,6 +49,7 @@ fn main() -> std::process::ExitCode {
         Command::Pack(command) => pack::run(&command, &arguments.global, &talk),
         Command::Lint(command) => lint_command::run(&command, &arguments.global, &talk),
         Command::Ops(command) => ops_command::run(&command, &arguments.global, &talk),
+        Command::Build(command) => build_command::run(&command, &arguments.global, &talk),
         Command::Verify(command) => verify_command::run(&command, &arguments.global, &talk),
     };
     match result {
