@@ -43,14 +43,11 @@ pub enum Command {
     Verify(Verify),
     /// Say what the imports of an application's sources cost, and rewrite those that can wait.
     Lint(Lint),
-<<<<<<< HEAD
     /// List the operators that models and profiles use, also as PyTorch's selective build reads
     /// them.
     Ops(Ops),
-=======
     /// Build PyTorch from its sources with what an application needs.
     Build(Build),
->>>>>>> build
 }
 
 /// Flags of `inspect`.
@@ -245,7 +242,6 @@ pub struct Lint {
     pub format: Output,
 }
 
-<<<<<<< HEAD
 /// Flags of `ops`.
 #[derive(Debug, Args)]
 pub struct Ops {
@@ -276,7 +272,8 @@ pub enum OperatorFormat {
     /// The mapping that PyTorch's code generator reads (torchgen.selective_build), and
     /// SELECTED_OP_LIST where TRACING_BASED is ON.
     Selective,
-=======
+}
+
 /// Flags of `build`.
 #[derive(Debug, Args)]
 pub struct Build {
@@ -335,7 +332,6 @@ impl Product {
             Self::Lite => "lite",
         }
     }
->>>>>>> build
 }
 
 /// How findings are written.
