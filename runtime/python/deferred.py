@@ -17,12 +17,13 @@ What a group changes, and that nothing else sees it, was proved when the package
 (`defer.py`); the plan holds the names.
 """
 
-import ctypes
 import importlib.util
 import os
 import sys
 import types
 from _thread import RLock, get_ident
+
+from _taper import gates
 
 # What the import system reads of a module that is there, and sets. It changes nothing.
 _PLAIN = frozenset(
@@ -207,8 +208,8 @@ class Group:
                 for owner, place in [(native, name), *self._holders(name)]:
                     self._replace(owner, place, lambda f, n=needs: self._gate(f, n))
         operators = sys.modules["torch._ops"]
-        self._undo.append((_set_class, operators.ops, operators._Ops, None))
-        operators.ops.__class__ = _listed(operators._Ops, self.settle)
+        self._undo.append((gates.set_class, operators.ops, operators._Ops, None))
+        operators.ops.__class__ = gates.listed(operators._Ops, self.settle)
         for name in ("py_kernels", "python_key_table"):
             self._watch(operators.OpOverload, name)
         namespace = operators._HigherOrderNamespace
@@ -233,7 +234,7 @@ class Group:
         if script is not None:
             for owner in (script, sys.modules["torch.jit"]):
                 self._replace(owner, "load", self._second_try)
-        self._hook = _AllocatorHook(self.settle)
+        self._hook = gates.AllocatorHook(self.settle)
 
     def _holders(self, name):
         """Modules that took a function of torch._C for themselves."""
@@ -249,13 +250,13 @@ class Group:
                 self.settle()
 
         if type(function) is types.BuiltinFunctionType:
-            return _builtin(function, asks)
+            return gates.builtin(function, asks)
 
         def gate(*words, **named):
             asks(*words, **named)
             return function(*words, **named)
 
-        return _alike(gate, function)
+        return gates.alike(gate, function)
 
     def _second_try(self, function):
         """`function`, which runs again after the bodies have, where it does not know an
@@ -273,11 +274,11 @@ class Group:
                 f.seek(start)
             return function(f, *words, **named)
 
-        return _alike(load, function)
+        return gates.alike(load, function)
 
     def _watch(self, owner, name):
-        setattr(owner, name, _Watched(name, self.settle))
-        self._undo.append((_forget, owner, name, None))
+        setattr(owner, name, gates.Watched(name, self.settle))
+        self._undo.append((gates.forget, owner, name, None))
 
     def _disarm(self):
         hook, self._hook = self._hook, None
@@ -321,148 +322,6 @@ _ASK_FOR_ALL = (
     "_dispatch_call_boxed",
     "_jit_get_all_schemas",
 )
-
-
-class _Watched:
-    """An attribute of instances that, when it is read, first runs the bodies."""
-
-    def __init__(self, name, settle):
-        self._name, self._settle = name, settle
-
-    def __get__(self, instance, owner=None):
-        if instance is not None:
-            self._settle()
-            about = vars(instance)
-            if self._name in about:
-                return about[self._name]
-            owner = type(instance)
-        raise AttributeError(f"{owner.__name__!r} object has no attribute {self._name!r}")
-
-    def __set__(self, instance, value):
-        vars(instance)[self._name] = value
-
-    def __delete__(self, instance):
-        self._settle()
-        del vars(instance)[self._name]
-
-
-def _forget(owner, name, _):
-    delattr(owner, name)
-
-
-def _set_class(one, kind, _, __=None):
-    one.__class__ = kind
-
-
-def _listed(kind, settle):
-    """The class `kind` of a module, where listing its names first runs the bodies."""
-
-    class Listed(kind):
-        @property
-        def __dict__(self):
-            settle()
-            return _read(self, "__dict__")
-
-        def __dir__(self):
-            settle()
-            return super(self.__class__, self).__dir__()
-
-    return _alike(Listed, kind)
-
-
-class _Method(ctypes.Structure):
-    """`PyMethodDef` (methodobject.h)."""
-
-    _fields_ = [
-        ("name", ctypes.c_char_p),
-        ("function", ctypes.c_void_p),
-        ("flags", ctypes.c_int),
-        ("text", ctypes.c_char_p),
-    ]
-
-
-def _builtin(function, asks):
-    """A function of C that calls `asks` and then `function`, and looks like that."""
-    from _taper import runtime
-
-    python = ctypes.pythonapi
-    new_capsule, new_function = python.PyCapsule_New, python.PyCFunction_NewEx
-    new_capsule.restype = new_function.restype = ctypes.py_object
-    new_capsule.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
-    new_function.argtypes = [ctypes.c_void_p, ctypes.py_object, ctypes.py_object]
-    both = (asks, function)
-    text = function.__doc__
-    gate = ctypes.cast(runtime().taper_gate, ctypes.c_void_p).value
-    # Positional and named arguments (METH_VARARGS | METH_KEYWORDS).
-    method = _Method(function.__name__.encode(), gate, 3, text and text.encode())
-    # Whoever took the function keeps it, perhaps longer than this module lives.
-    for kept in (both, method):
-        python.Py_IncRef(ctypes.py_object(kept))
-    capsule = new_capsule(id(both), b"taper.gate", None)
-    return new_function(ctypes.addressof(method), capsule, function.__module__)
-
-
-def _alike(made, function):
-    """`made` with the names of `function`."""
-    for name in ("__module__", "__name__", "__qualname__", "__doc__"):
-        try:
-            setattr(made, name, getattr(function, name))
-        except (AttributeError, TypeError):
-            pass
-    made.__wrapped__ = function
-    return made
-
-
-class _AllocatorHook:
-    """Hears when memory is asked for for a tensor without data, from any code.
-
-    PyTorch has one allocator per kind of device (`c10::GetAllocator`, a function that
-    libc10 exports). Its object's table of virtual functions is replaced by a copy in which
-    `allocate`, the third after two destructors (Itanium C++ ABI; c10/core/Allocator.h), is
-    a function of ours that goes on to the original.
-    """
-
-    # Words of a table before its first function, and as many functions as are copied.
-    _BEFORE, _FUNCTIONS, _ALLOCATE = 2, 7, 2
-
-    def __init__(self, settle):
-        native = sys.modules["torch._C"]
-        folder = os.path.join(os.path.dirname(sys.modules["torch"].__file__), "lib")
-        library = ctypes.CDLL(os.path.join(folder, "libc10.so"))
-        get = library._ZN3c1012GetAllocatorERKNS_10DeviceTypeE
-        get.restype, get.argtypes = ctypes.c_void_p, [ctypes.POINTER(ctypes.c_int8)]
-        kind = ctypes.c_int8(int(native._autograd.DeviceType.Meta))
-        self._place = ctypes.c_void_p.from_address(get(ctypes.byref(kind)))
-        self._original = self._place.value
-        size = ctypes.sizeof(ctypes.c_void_p)
-        length = self._BEFORE + self._FUNCTIONS
-        table = ctypes.c_void_p * length
-        words = table.from_address(self._original - self._BEFORE * size)
-        # The result is a structure that the caller has room for, whose address comes first
-        # and is what is returned.
-        call = ctypes.CFUNCTYPE(
-            ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t
-        )
-        allocate = call(words[self._BEFORE + self._ALLOCATE])
-
-        def heard(result, this, size):
-            try:
-                if not sys.is_finalizing():
-                    settle()
-            except BaseException:
-                sys.excepthook(*sys.exc_info())
-            return allocate(result, this, size)
-
-        self._heard = call(heard)
-        self._table = table(*words)
-        self._table[self._BEFORE + self._ALLOCATE] = ctypes.cast(self._heard, ctypes.c_void_p).value
-        self._place.value = ctypes.addressof(self._table) + self._BEFORE * size
-        # A thread may be on its way through the table, and one may ask when Python has ended.
-        ctypes.pythonapi.Py_IncRef(ctypes.py_object(self))
-
-    def remove(self):
-        """Puts the allocator's own table back."""
-        self._place.value = self._original
 
 
 def _finder(folder):
