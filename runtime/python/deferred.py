@@ -234,7 +234,7 @@ class Group:
         if script is not None:
             for owner in (script, sys.modules["torch.jit"]):
                 self._replace(owner, "load", self._second_try)
-        self._hook = gates.AllocatorHook(self.settle)
+        self._hook = gates.AllocatorHook(plan["device"], self.settle)
 
     def _holders(self, name):
         """Modules that took a function of torch._C for themselves."""

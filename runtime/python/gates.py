@@ -107,7 +107,7 @@ class AllocatorHook:
     PyTorch has one allocator per kind of device (`c10::GetAllocator`, a function that
     libc10 exports). Its object's table of virtual functions is replaced by a copy in which
     `allocate`, the third after two destructors (Itanium C++ ABI; c10/core/Allocator.h), is
-    a function of ours that goes on to the original.
+    a function of ours that goes on to the original. `device` is the number of the kind.
     """
 
     # Words of a table before its first function, and as many functions as are copied: there
@@ -115,37 +115,35 @@ class AllocatorHook:
     # library's dynamic section.
     _BEFORE, _FUNCTIONS, _ALLOCATE = 2, 16, 2
 
-    def __init__(self, settle):
-        native = sys.modules["torch._C"]
+    def __init__(self, device, settle):
+        from _taper import runtime
+
         folder = os.path.join(os.path.dirname(sys.modules["torch"].__file__), "lib")
         library = ctypes.CDLL(os.path.join(folder, "libc10.so"))
         get = library._ZN3c1012GetAllocatorERKNS_10DeviceTypeE
         get.restype, get.argtypes = ctypes.c_void_p, [ctypes.POINTER(ctypes.c_int8)]
-        kind = ctypes.c_int8(int(native._autograd.DeviceType.Meta))
+        kind = ctypes.c_int8(device)
         self._place = ctypes.c_void_p.from_address(get(ctypes.byref(kind)))
         self._original = self._place.value
         size = ctypes.sizeof(ctypes.c_void_p)
-        length = self._BEFORE + self._FUNCTIONS
-        table = ctypes.c_void_p * length
+        table = ctypes.c_void_p * (self._BEFORE + self._FUNCTIONS)
         words = table.from_address(self._original - self._BEFORE * size)
-        # The result is a structure that the caller has room for, whose address comes first
-        # and is what is returned.
-        call = ctypes.CFUNCTYPE(
-            ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t
-        )
-        allocate = call(words[self._BEFORE + self._ALLOCATE])
 
-        def heard(result, this, size):
+        def heard():
             try:
                 if not sys.is_finalizing():
                     settle()
             except BaseException:
                 sys.excepthook(*sys.exc_info())
-            return allocate(result, this, size)
 
-        self._heard = call(heard)
+        self._heard = ctypes.CFUNCTYPE(None)(heard)
+        hook = runtime().taper_hook
+        hook.restype, hook.argtypes = ctypes.c_void_p, [ctypes.c_void_p, ctypes.c_void_p]
+        allocate = self._BEFORE + self._ALLOCATE
         self._table = table(*words)
-        self._table[self._BEFORE + self._ALLOCATE] = ctypes.cast(self._heard, ctypes.c_void_p).value
+        self._table[allocate] = hook(
+            ctypes.cast(self._heard, ctypes.c_void_p), words[allocate]
+        )
         self._place.value = ctypes.addressof(self._table) + self._BEFORE * size
         # A thread may be on its way through the table, and one may ask when Python has ended.
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(self))

@@ -6,6 +6,7 @@
 
 use core::ffi::{CStr, c_char, c_void};
 use core::mem;
+use core::sync::atomic::{AtomicUsize, Ordering};
 
 /// The name of the capsules in which functions find what they are.
 pub const CAPSULE: &CStr = c"taper.gate";
@@ -62,3 +63,52 @@ pub unsafe extern "C" fn taper_gate(this: Object, words: Object, named: Object) 
         call(item(both, 1), words, named)
     }
 }
+
+/// What [`taper_hooked`] calls, and where it goes on.
+static CALLED: AtomicUsize = AtomicUsize::new(0);
+static GOES_ON: AtomicUsize = AtomicUsize::new(0);
+
+/// The address of a function that calls `called`, which takes nothing and throws nothing,
+/// and goes on to the function at `goes_on` as if that had been called: what it returns or
+/// throws reaches the caller. There is one.
+#[unsafe(no_mangle)]
+pub extern "C" fn taper_hook(called: usize, goes_on: usize) -> usize {
+    CALLED.store(called, Ordering::Release);
+    GOES_ON.store(goes_on, Ordering::Release);
+    taper_hooked as *const () as usize
+}
+
+unsafe extern "C" {
+    /// See [`taper_hook`]. Its arguments are those of a function of C++ with up to three words.
+    fn taper_hooked();
+}
+
+core::arch::global_asm!(
+    ".pushsection .text.taper_hooked, \"ax\", @progbits",
+    ".hidden taper_hooked",
+    ".globl taper_hooked",
+    ".type taper_hooked, @function",
+    "taper_hooked:",
+    ".cfi_startproc",
+    "endbr64",
+    // Three words and the caller's address keep the stack aligned.
+    "push rdi",
+    ".cfi_adjust_cfa_offset 8",
+    "push rsi",
+    ".cfi_adjust_cfa_offset 8",
+    "push rdx",
+    ".cfi_adjust_cfa_offset 8",
+    "call [rip + {called}]",
+    "pop rdx",
+    ".cfi_adjust_cfa_offset -8",
+    "pop rsi",
+    ".cfi_adjust_cfa_offset -8",
+    "pop rdi",
+    ".cfi_adjust_cfa_offset -8",
+    "jmp [rip + {goes_on}]",
+    ".cfi_endproc",
+    ".size taper_hooked, . - taper_hooked",
+    ".popsection",
+    called = sym CALLED,
+    goes_on = sym GOES_ON,
+);

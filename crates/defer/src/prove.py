@@ -336,6 +336,7 @@ class Watch:
             "namespaces": namespaces,
             "changed": sorted(touched),
             "keys": sorted(keys),
+            "device": int(native._autograd.DeviceType.Meta),
             "holders": {name: held for name, held in sorted(holders.items()) if guarded(name)},
             "objections": sorted(set(objections)),
         }

@@ -26,6 +26,7 @@ mod talk;
 mod trace;
 mod verify_command;
 mod view;
+mod waiting;
 mod write;
 
 use args::{Arguments, Command};
