@@ -25,8 +25,8 @@ const VERSIONS: std::ops::RangeInclusive<u64> = 1..=10;
 /// The version from which on divisions are true ones.
 const DIVISION: u64 = 4;
 
-/// Nodes of one function with all that it calls. Large models have 100,000.
-const MAX_NODES: usize = 4_000_000;
+/// Values of one function with all that it calls. Large models have 100,000.
+const MAX_VALUES: usize = 1_000_000;
 
 /// How deep functions may call each other.
 const MAX_DEPTH: usize = 500;
@@ -406,7 +406,7 @@ impl Unit<'_> {
                 continue;
             };
             let callee = self.optimized(callee)?;
-            if graph.values.len() + callee.values.len() > MAX_NODES {
+            if graph.values.len() + callee.values.len() > MAX_VALUES {
                 return Err(self.problem(name, "it is too large with all that it calls".into()));
             }
             let mut values = HashMap::new();
