@@ -87,7 +87,7 @@ pub fn operators<R: Read + Seek>(
     let mut program = Program::default();
     let files: Vec<String> = archive
         .names()
-        .filter(|name| name.starts_with("code/") && name.ends_with(".py"))
+        .filter(|name| name.starts_with("code/") && name.strip_suffix(".py").is_some())
         .map(str::to_owned)
         .collect();
     for file in files {
@@ -249,10 +249,7 @@ fn dtypes(data: &Pickle) -> BTreeSet<String> {
         let Item::Persistent(id) = item else { continue };
         let Item::Tuple(parts) = data.get(*id) else { continue };
         let storage = parts.get(1).and_then(|id| data.global(*id));
-        let name = match storage {
-            Some(("torch", name)) => name,
-            _ => continue,
-        };
+        let Some(("torch", name)) = storage else { continue };
         let dtype = match name {
             "FloatStorage" => "float32",
             "DoubleStorage" => "float64",

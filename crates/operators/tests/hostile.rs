@@ -82,7 +82,9 @@ fn links_encryption_and_other_compression_are_refused() {
     for (start, flags) in [(b"PK\x03\x04", 6), (b"PK\x01\x02", 8)] {
         let places: Vec<usize> =
             (0..bytes.len() - 4).filter(|at| bytes[*at..].starts_with(start)).collect();
-        places.into_iter().for_each(|at| bytes[at + flags] |= 1);
+        for at in places {
+            bytes[at + flags] |= 1;
+        }
     }
     assert!(refused(bytes).contains("encrypted"));
 }

@@ -10,7 +10,7 @@ fn module(methods: &str) -> String {
 }
 
 fn forward(body: &str) -> String {
-    let lines: String = body.lines().map(|line| format!("    {line}\n")).collect();
+    let lines = body.lines().map(|line| format!("    {line}\n")).collect::<Vec<_>>().concat();
     module(&format!("  def forward(self: __torch__.a.Net,\n    x: Tensor) -> Tensor:\n{lines}"))
 }
 

@@ -68,12 +68,11 @@ fn read(path: &Path, global: &Global, installed: &mut Option<Installed>) -> Resu
     match model.model {
         Model::Exported => Ok(model.operators(&Nothing)?),
         Model::Script => {
-            let installed = match installed {
-                Some(installed) => installed,
-                None => {
-                    let interpreter = Interpreter::find(global.python.as_deref())?;
-                    installed.insert(Installed::read(&interpreter)?)
-                }
+            let installed = if let Some(installed) = installed {
+                installed
+            } else {
+                let interpreter = Interpreter::find(global.python.as_deref())?;
+                installed.insert(Installed::read(&interpreter)?)
             };
             Ok(model.operators(installed)?)
         }
