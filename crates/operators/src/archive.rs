@@ -65,6 +65,7 @@ impl<R: Read + Seek> Archive<R> {
         let zip = open(reader)?;
         let mut archive = Self { zip, entries: BTreeMap::new(), name: name.into(), left: MAX_ALL };
         let mut folder: Option<String> = None;
+        let flat = archive.zip.index_for_name(crate::exported::OLD).is_some();
         for index in 0..archive.zip.len() {
             let entry = archive
                 .zip
@@ -90,12 +91,17 @@ impl<R: Read + Seek> Archive<R> {
             if entry.encrypted() {
                 return refuse("it is encrypted");
             }
-            let Some((top, rest)) = path.split_once('/') else {
-                return refuse("it is not in the archive's folder");
+            let rest = if flat {
+                path
+            } else {
+                let Some((top, rest)) = path.split_once('/') else {
+                    return refuse("it is not in the archive's folder");
+                };
+                if folder.get_or_insert_with(|| top.into()) != top {
+                    return refuse("there is more than one folder at the top");
+                }
+                rest
             };
-            if folder.get_or_insert_with(|| top.into()) != top {
-                return refuse("there is more than one folder at the top");
-            }
             if rest.is_empty() || rest.ends_with('/') {
                 continue;
             }

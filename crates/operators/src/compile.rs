@@ -53,6 +53,9 @@ pub struct Compiler<'a> {
 
 type Done<T> = Result<T, String>;
 
+/// Arguments that are given by their names.
+type Named = Vec<(String, ValueId)>;
+
 /// What a function takes and gives.
 ///
 /// # Errors
@@ -505,10 +508,10 @@ impl<'a> Compiler<'a> {
 
     fn unpack(&mut self, value: ValueId, count: usize) -> Done<Vec<ValueId>> {
         if let Some(items) = self.tuples.get(&value) {
-            return match items.len() == count {
-                true => Ok(items.clone()),
-                false => Err("a tuple has other items than names".into()),
-            };
+            if items.len() != count {
+                return Err("a tuple has other items than names".into());
+            }
+            return Ok(items.clone());
         }
         match self.graph.ty(value).clone() {
             Type::Tuple(items, _) if items.len() == count => {
@@ -683,18 +686,17 @@ impl<'a> Compiler<'a> {
     fn list(&mut self, items: &'a [Expr], hint: Option<Type>) -> Done<ValueId> {
         let mut values: Vec<ValueId> =
             items.iter().map(|item| self.expression(item, hint.as_ref())).collect::<Done<_>>()?;
-        let ty = match hint {
-            Some(hint) => hint,
-            None => {
-                let mut types = values.iter().map(|id| self.graph.ty(*id).clone());
-                let Some(first) = types.next() else {
-                    return Ok(self.emit_one(Kind::ListConstruct, Vec::new(), Type::EmptyList));
-                };
-                let unified = types.try_fold(first, |one, two| self.unify(&one, &two));
-                match unified.ok_or("the items of a list are of different types")? {
-                    Type::EmptyList => Type::list(Type::Tensor),
-                    ty => ty,
-                }
+        let ty = if let Some(hint) = hint {
+            hint
+        } else {
+            let mut types = values.iter().map(|id| self.graph.ty(*id).clone());
+            let Some(first) = types.next() else {
+                return Ok(self.emit_one(Kind::ListConstruct, Vec::new(), Type::EmptyList));
+            };
+            let unified = types.try_fold(first, |one, two| self.unify(&one, &two));
+            match unified.ok_or("the items of a list are of different types")? {
+                Type::EmptyList => Type::list(Type::Tensor),
+                ty => ty,
             }
         };
         for value in &mut values {
@@ -803,14 +805,14 @@ impl<'a> Compiler<'a> {
             Reference::Value(value) => match self.graph.ty(value).clone() {
                 Type::Function(name) => {
                     let (positional, named) = self.arguments(call)?;
-                    self.function(&name, positional, &named)
+                    self.function(&name, &positional, &named)
                 }
                 _ => Err("what is called is no function".into()),
             },
         }
     }
 
-    fn arguments(&mut self, call: &'a ExprCall) -> Done<(Vec<ValueId>, Vec<(String, ValueId)>)> {
+    fn arguments(&mut self, call: &'a ExprCall) -> Done<(Vec<ValueId>, Named)> {
         let positional: Vec<ValueId> = call
             .arguments
             .args
@@ -847,7 +849,7 @@ impl<'a> Compiler<'a> {
                         let kind = Kind::CallInterface(class, name.into());
                         Ok(self.emit_one(kind, returns.0, returns.1))
                     }
-                    Some(_) => self.function(&function, positional, &named),
+                    Some(_) => self.function(&function, &positional, &named),
                     None => {
                         let ty = hint.cloned().unwrap_or(Type::Any);
                         Ok(self.emit_one(Kind::Foreign, positional, ty))
@@ -869,7 +871,7 @@ impl<'a> Compiler<'a> {
         let function = function.ok_or_else(|| format!("the function {name} is not known"))?;
         let schema = Arc::new(signature(self.program, function)?);
         let call = Call { graph: &self.graph, program: self.program, positional, named };
-        let found = call.find(&[schema.clone()]);
+        let found = call.find(std::slice::from_ref(&schema));
         let (_, found) = found.ok_or_else(|| {
             let types = positional.iter().map(|id| self.graph.ty(*id)).collect::<Vec<_>>();
             format!("{name} does not take what it is given: {types:?}")
@@ -881,10 +883,10 @@ impl<'a> Compiler<'a> {
     fn function(
         &mut self,
         name: &Arc<str>,
-        positional: Vec<ValueId>,
+        positional: &[ValueId],
         named: &[(String, ValueId)],
     ) -> Done<ValueId> {
-        let (inputs, ty) = self.matched(name, &positional, named)?;
+        let (inputs, ty) = self.matched(name, positional, named)?;
         Ok(self.emit_one(Kind::Call(name.clone()), inputs, ty))
     }
 
@@ -935,7 +937,7 @@ impl<'a> Compiler<'a> {
         }
         let (positional, named) = self.arguments(call)?;
         if let Some((name, _)) = self.program.functions.get_key_value(path) {
-            return self.function(&name.clone(), positional, &named);
+            return self.function(&name.clone(), &positional, &named);
         }
         if self.program.classes.get(path).is_some_and(|class| class.kind == ClassKind::NamedTuple) {
             let ty = self.program.annotation(&call.func)?;

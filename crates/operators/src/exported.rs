@@ -13,6 +13,9 @@ use std::io::{Read, Seek};
 /// How deep graphs may lie in arguments of others.
 const MAX_DEPTH: usize = 64;
 
+/// The file of the graph where torch 2.1 to 2.7 wrote the archive, which has no folder.
+pub const OLD: &str = "serialized_exported_program.json";
+
 /// The major versions of the schema that are read (torch 2.1 to 2.15).
 const VERSIONS: std::ops::RangeInclusive<u64> = 1..=8;
 
@@ -88,9 +91,8 @@ pub fn graphs<R: Read + Seek>(archive: &Archive<R>) -> Vec<String> {
         .names()
         .filter(|name| {
             // torch 2.8 and later; before, one file at the top.
-            name.strip_prefix("models/")
-                .is_some_and(|rest| rest.ends_with(".json") && !rest.contains('/'))
-                || *name == "serialized_exported_program.json"
+            let model = name.strip_prefix("models/").and_then(|rest| rest.strip_suffix(".json"));
+            model.is_some_and(|model| !model.contains('/')) || *name == OLD
         })
         .map(str::to_owned)
         .collect()

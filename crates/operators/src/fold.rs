@@ -10,7 +10,7 @@ pub fn fold_operator(name: &str, inputs: &[Const]) -> Option<Const> {
     use Const::{Bool, Float, Int, None as Nothing, Opaque, Str, Tuple};
     let base = name.strip_prefix("aten::")?;
     Some(match (base, inputs) {
-        ("__is__", [Opaque, _] | [_, Opaque]) | ("__isnot__", [Opaque, _] | [_, Opaque]) => {
+        ("__is__" | "__isnot__", [Opaque, _] | [_, Opaque]) => {
             return None;
         }
         ("__is__", [one, two]) if *one == Nothing || *two == Nothing => Bool(one == two),

@@ -173,8 +173,9 @@ impl Call<'_> {
             (Type::EmptyList, Type::List(item)) => {
                 return Some(Argument::Empty((**item).clone()));
             }
-            (Type::EmptyList, Type::AnyList) => return Some(Argument::Empty(Type::Tensor)),
-            (Type::EmptyList, Type::Any) => return Some(Argument::Empty(Type::Tensor)),
+            (Type::EmptyList, Type::AnyList | Type::Any) => {
+                return Some(Argument::Empty(Type::Tensor));
+            }
             (Type::Tuple(items, _), Type::List(item))
                 if items.iter().all(|one| self.fits(one, item)) =>
             {

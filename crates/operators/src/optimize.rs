@@ -31,7 +31,9 @@ impl Replaced {
     }
 
     fn all(&self, ids: &mut [ValueId]) {
-        ids.iter_mut().for_each(|id| *id = self.of(*id));
+        for id in ids {
+            *id = self.of(*id);
+        }
     }
 
     fn apply(&self, block: &mut Block) {

@@ -176,7 +176,7 @@ impl Reader<'_> {
         let target = self.top()? as usize;
         match self.items.get_mut(target) {
             Some(Item::List(items)) if list => items.extend(more),
-            Some(Item::Dict(items)) if !list && more.len() % 2 == 0 => items.extend(more),
+            Some(Item::Dict(items)) if !list && more.len().is_multiple_of(2) => items.extend(more),
             // A subclass of dict or list: what it holds is of no interest.
             Some(Item::Call(..)) => {}
             _ => return Err("something is added to what is no list".into()),

@@ -400,8 +400,8 @@ mod tests {
     #[test]
     fn what_would_be_parsed_too_deep_is_refused_before() {
         let long = |part: &str, times: usize| format!("x = {}\n", part.repeat(times));
-        let blocks: String =
-            (0..500).map(|depth| format!("{}if x:\n", " ".repeat(depth))).collect();
+        let block = |depth: usize| format!("{}if x:\n", " ".repeat(depth));
+        let blocks = (0..500).map(block).collect::<Vec<_>>().concat();
         let cases = [
             (long("(", 100_000), "brackets"),
             (long("-", 100_000), "too long"),

@@ -63,7 +63,7 @@ impl Schema {
             }
             _ => Operator::parse(name)?,
         };
-        let mut parser = Parser { text: text[open..].as_bytes(), at: 0, mutates: false };
+        let mut parser = Parser { text: &text.as_bytes()[open..], at: 0, mutates: false };
         let (parameters, variadic) = parser.parameters()?;
         parser.expect("->")?;
         let returns = parser.returns()?;

@@ -43,7 +43,9 @@ impl Schemas {
             (out, !schema.operator.overload.is_empty())
         });
         let count = all.len();
-        all.into_iter().for_each(|schema| self.add(schema));
+        for schema in all {
+            self.add(schema);
+        }
         count
     }
 
@@ -78,7 +80,9 @@ impl Schemas {
                 plain.push((text.len() < SHORT, schema));
             }
         }
-        in_order(plain).into_iter().for_each(|schema| self.add(schema));
+        for schema in in_order(plain) {
+            self.add(schema);
+        }
         for schema in doubtful {
             let name = schema.operator.name.clone();
             self.doubtful.entry(name).or_default().push(Arc::new(schema));

@@ -25,8 +25,8 @@ const VERSIONS: std::ops::RangeInclusive<u64> = 1..=10;
 /// The version from which on divisions are true ones.
 const DIVISION: u64 = 4;
 
-/// Nodes of one function with all that it calls. Large models have 100,000.
-const MAX_NODES: usize = 4_000_000;
+/// Values of one function with all that it calls. Large models have 100,000.
+const MAX_VALUES: usize = 1_000_000;
 
 /// How deep functions may call each other.
 const MAX_DEPTH: usize = 500;
@@ -87,7 +87,7 @@ pub fn operators<R: Read + Seek>(
     let mut program = Program::default();
     let files: Vec<String> = archive
         .names()
-        .filter(|name| name.starts_with("code/") && name.ends_with(".py"))
+        .filter(|name| name.starts_with("code/") && name.strip_suffix(".py").is_some())
         .map(str::to_owned)
         .collect();
     for file in files {
@@ -249,10 +249,7 @@ fn dtypes(data: &Pickle) -> BTreeSet<String> {
         let Item::Persistent(id) = item else { continue };
         let Item::Tuple(parts) = data.get(*id) else { continue };
         let storage = parts.get(1).and_then(|id| data.global(*id));
-        let name = match storage {
-            Some(("torch", name)) => name,
-            _ => continue,
-        };
+        let Some(("torch", name)) = storage else { continue };
         let dtype = match name {
             "FloatStorage" => "float32",
             "DoubleStorage" => "float64",
@@ -406,7 +403,7 @@ impl Unit<'_> {
                 continue;
             };
             let callee = self.optimized(callee)?;
-            if graph.values.len() + callee.values.len() > MAX_NODES {
+            if graph.values.len() + callee.values.len() > MAX_VALUES {
                 return Err(self.problem(name, "it is too large with all that it calls".into()));
             }
             let mut values = HashMap::new();

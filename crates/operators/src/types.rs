@@ -104,9 +104,8 @@ impl Type {
             | Self::None
             | Self::Device
             | Self::Function(_) => false,
-            Self::Tuple(items, _) => items.iter().any(Self::is_mutable),
+            Self::Tuple(items, _) | Self::Union(items) => items.iter().any(Self::is_mutable),
             Self::Optional(item) => item.is_mutable(),
-            Self::Union(items) => items.iter().any(Self::is_mutable),
             _ => true,
         }
     }
@@ -115,24 +114,23 @@ impl Type {
     /// class is one that an interface stands for.
     pub fn is_subtype(&self, other: &Self, implements: &dyn Fn(&str, &str) -> bool) -> bool {
         let sub = |one: &Self, two: &Self| one.is_subtype(two, implements);
-        if self == other {
+        let nothing = matches!((self, other), (Self::None, Self::Optional(_)));
+        if self == other || *other == Self::Any || nothing {
             return true;
         }
         match (self, other) {
-            (_, Self::Any) => true,
             (Self::Union(parts), _) => parts.iter().all(|part| sub(part, other)),
             (Self::Optional(item), _) => match other {
                 Self::Optional(theirs) => sub(item, theirs),
                 Self::Union(_) => sub(item, other) && sub(&Self::None, other),
                 _ => false,
             },
-            (Self::None, Self::Optional(_)) => true,
             (_, Self::Optional(item)) => sub(self, item),
             (_, Self::Union(parts)) => parts.iter().any(|part| sub(self, part)),
-            (Self::Int | Self::Float | Self::Complex, Self::Number) => true,
-            (Self::List(_) | Self::EmptyList, Self::AnyList) => true,
-            (Self::EmptyList, Self::List(_)) => true,
-            (Self::Class(_), Self::AnyClass) => true,
+            (Self::Int | Self::Float | Self::Complex, Self::Number)
+            | (Self::List(_), Self::AnyList)
+            | (Self::EmptyList, Self::AnyList | Self::List(_))
+            | (Self::Class(_), Self::AnyClass) => true,
             (Self::Class(mine), Self::Class(theirs)) => implements(mine, theirs),
             (Self::Tuple(mine, _), Self::Tuple(theirs, name)) => {
                 name.is_none()

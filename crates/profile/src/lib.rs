@@ -155,7 +155,7 @@ impl Profile {
             Some(format) => return Err(malformed(format!("its format is {format}, not {FORMAT}"))),
             None => return Err(malformed("it has no format number".into())),
         }
-        if let Some(format) = value.pointer("/operators/format").and_then(|it| it.as_u64())
+        if let Some(format) = value.pointer("/operators/format").and_then(serde_json::Value::as_u64)
             && format != u64::from(OPERATORS_FORMAT)
         {
             let known = OPERATORS_FORMAT;

@@ -4,8 +4,7 @@ use crate::args::{Global, OperatorFormat, Ops};
 use crate::exit::{Exit, bad_input};
 use crate::signatures::Installed;
 use crate::talk::Talk;
-use crate::trace::write_whole;
-use anyhow::Result;
+use anyhow::{Context, Result};
 use environment::Interpreter;
 use operators::{Format, Model, ModelFile, Operators, Schema, Signatures};
 use std::fmt::Write;
@@ -43,7 +42,8 @@ pub fn run(command: &Ops, global: &Global, talk: &Talk) -> Result<Exit> {
         }
     };
     match &command.output {
-        Some(path) => write_whole(path, text.as_bytes())?,
+        Some(path) => std::fs::write(path, text)
+            .with_context(|| format!("cannot write {}", path.display()))?,
         None => print!("{text}"),
     }
     for note in &all.notes {
@@ -68,12 +68,11 @@ fn read(path: &Path, global: &Global, installed: &mut Option<Installed>) -> Resu
     match model.model {
         Model::Exported => Ok(model.operators(&Nothing)?),
         Model::Script => {
-            let installed = match installed {
-                Some(installed) => installed,
-                None => {
-                    let interpreter = Interpreter::find(global.python.as_deref())?;
-                    installed.insert(Installed::read(&interpreter)?)
-                }
+            let installed = if let Some(installed) = installed {
+                installed
+            } else {
+                let interpreter = Interpreter::find(global.python.as_deref())?;
+                installed.insert(Installed::read(&interpreter)?)
             };
             Ok(model.operators(installed)?)
         }

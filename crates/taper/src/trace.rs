@@ -69,7 +69,7 @@ pub fn run(command: &Trace, global: &Global, talk: &Talk) -> Result<Exit> {
 }
 
 /// Writes `bytes` so that the file is the old or the new one, never a part.
-pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     let absolute = std::path::absolute(path)?;
     let folder = absolute.parent().unwrap_or(Path::new("/"));
     let context = || format!("cannot write the profile {}", path.display());
