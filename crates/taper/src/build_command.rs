@@ -37,7 +37,7 @@ pub fn run(command: &Build, global: &Global, talk: &Talk) -> Result<Exit> {
     let operators = command.operators.as_deref().map(read_operators).transpose()?;
     let work = Work::new(command, &tree)?;
     let interpreter = Interpreter::find(global.python.as_deref());
-    let python = python(global, interpreter.as_ref().ok());
+    let python = python(command, global, interpreter.as_ref().ok());
     // The name that is taken is said before hours of building, not after.
     let building = !command.dry_run && !command.configure;
     let stage = command.to.as_deref().filter(|_| building).map(Stage::new).transpose()?;
@@ -193,8 +193,8 @@ fn processor(cpu: Cpu) -> Processor {
 }
 
 /// The interpreter that runs code generators: the one that was named, or found, or the PATH's.
-fn python(global: &Global, interpreter: Option<&Interpreter>) -> PathBuf {
-    if let Some(named) = &global.python {
+fn python(command: &Build, global: &Global, interpreter: Option<&Interpreter>) -> PathBuf {
+    if let Some(named) = command.build_python.as_ref().or(global.python.as_ref()) {
         return std::path::absolute(named).unwrap_or_else(|_| named.clone());
     }
     interpreter.map_or_else(|| "python3".into(), |found| found.executable.clone())
