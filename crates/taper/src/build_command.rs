@@ -106,7 +106,7 @@ pub fn run(command: &Build, global: &Global, talk: &Talk) -> Result<Exit> {
     let Some(stage) = stage else { return Ok(Exit::Done) };
     gather(command.product, &work, &stage, &python)?;
     let (before, after) = talk.phase("strip", || build_run::strip(stage.path()))?;
-    let link = (command.product == Product::Lite).then(|| link(stage.path())).transpose()?;
+    let link = (command.product == Product::Lite).then(|| link(stage.path(), &tree)).transpose()?;
     let described = serde_json::json!({
         "format": 1,
         "taper": env!("CARGO_PKG_VERSION"),
@@ -357,7 +357,7 @@ fn gather(product: Product, work: &Work, stage: &Stage, python: &Path) -> Result
 /// How a C++ program links the lite product in `folder`: registrations are in objects that
 /// nothing refers to, so the archives with operators are taken whole and the linker drops
 /// unreferenced sections.
-fn link(folder: &Path) -> Result<Vec<String>> {
+fn link(folder: &Path, tree: &Tree) -> Result<Vec<String>> {
     let names: Vec<String> = files(&folder.join("lib"))?
         .iter()
         .filter_map(|path| {
@@ -383,6 +383,10 @@ fn link(folder: &Path) -> Result<Vec<String>> {
         if !names.iter().any(|name| name == system) {
             words.push(format!("-l{system}"));
         }
+    }
+    // A tree that takes its format library from the system does not build it.
+    if !tree.has(&["third_party/fmt/CMakeLists.txt"]) {
+        words.push("-lfmt".into());
     }
     words.extend(["-lpthread", "-ldl"].map(str::to_owned));
     Ok(words)
