@@ -259,8 +259,8 @@ pub struct Build {
     pub target: TargetArguments,
     /// The interpreter that runs the tree's code generators and that a Python product is for, if
     /// it is another than that of the environment that was traced [default: that of --python].
-    #[arg(long, value_name = "PY")]
-    pub build_python: Option<PathBuf>,
+    #[arg(long = "build-python", value_name = "PY")]
+    pub generators: Option<PathBuf>,
     /// Where the build happens. What is there already is built on.
     /// [default: a folder in the user's cache for this tree and product]
     #[arg(long, value_name = "DIR")]

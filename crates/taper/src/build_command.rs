@@ -194,7 +194,7 @@ fn processor(cpu: Cpu) -> Processor {
 
 /// The interpreter that runs code generators: the one that was named, or found, or the PATH's.
 fn python(command: &Build, global: &Global, interpreter: Option<&Interpreter>) -> PathBuf {
-    if let Some(named) = command.build_python.as_ref().or(global.python.as_ref()) {
+    if let Some(named) = command.generators.as_ref().or(global.python.as_ref()) {
         return std::path::absolute(named).unwrap_or_else(|_| named.clone());
     }
     interpreter.map_or_else(|| "python3".into(), |found| found.executable.clone())
