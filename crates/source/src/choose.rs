@@ -125,11 +125,18 @@ pub fn choose(tree: &Tree, wanted: &Wanted) -> Result<Choice, Error> {
             "third_party has no pthreadpool: this tree takes such libraries from the system",
         );
     }
-    chooser.option(
-        "Python_EXECUTABLE",
-        &wanted.python.to_string_lossy(),
-        "runs the code generators; --python names another",
-    );
+    // Before 2.1, the trees look for Python by CMake's older module.
+    let finder = ["Python", "PythonInterp"]
+        .into_iter()
+        .find(|package| tree.names.packages.contains(*package))
+        .map(|package| if package == "Python" { "Python_EXECUTABLE" } else { "PYTHON_EXECUTABLE" });
+    if let Some(name) = finder {
+        chooser.option(
+            name,
+            &wanted.python.to_string_lossy(),
+            "runs the code generators; --build-python names another",
+        );
+    }
     chooser.option(
         "CMAKE_INSTALL_PREFIX",
         &wanted.prefix.to_string_lossy(),
@@ -153,7 +160,7 @@ struct Chooser<'a> {
 impl Chooser<'_> {
     /// Chooses an option if the tree, or CMake itself, knows it.
     fn option(&mut self, name: &str, value: &str, reason: &str) -> bool {
-        let own = name.starts_with("CMAKE_") || name == "Python_EXECUTABLE";
+        let own = name.starts_with("CMAKE_") || name.ends_with("_EXECUTABLE");
         if !own && !self.tree.names.knows(name) {
             return false;
         }

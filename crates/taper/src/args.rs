@@ -296,6 +296,10 @@ pub struct Build {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub target: TargetArguments,
+    /// The interpreter that runs the tree's code generators and that a Python product is for, if
+    /// it is another than that of the environment that was traced [default: that of --python].
+    #[arg(long = "build-python", value_name = "PY")]
+    pub generators: Option<PathBuf>,
     /// Where the build happens. What is there already is built on.
     /// [default: a folder in the user's cache for this tree and product]
     #[arg(long, value_name = "DIR")]

@@ -37,7 +37,7 @@ pub fn run(command: &Build, global: &Global, talk: &Talk) -> Result<Exit> {
     let operators = command.operators.as_deref().map(read_operators).transpose()?;
     let work = Work::new(command, &tree)?;
     let interpreter = Interpreter::find(global.python.as_deref());
-    let python = python(global, interpreter.as_ref().ok());
+    let python = python(command, global, interpreter.as_ref().ok());
     // The name that is taken is said before hours of building, not after.
     let building = !command.dry_run && !command.configure;
     let stage = command.to.as_deref().filter(|_| building).map(Stage::new).transpose()?;
@@ -106,7 +106,7 @@ pub fn run(command: &Build, global: &Global, talk: &Talk) -> Result<Exit> {
     let Some(stage) = stage else { return Ok(Exit::Done) };
     gather(command.product, &work, &stage, &python)?;
     let (before, after) = talk.phase("strip", || build_run::strip(stage.path()))?;
-    let link = (command.product == Product::Lite).then(|| link(stage.path())).transpose()?;
+    let link = (command.product == Product::Lite).then(|| link(stage.path(), &tree)).transpose()?;
     let described = serde_json::json!({
         "format": 1,
         "taper": env!("CARGO_PKG_VERSION"),
@@ -193,8 +193,8 @@ fn processor(cpu: Cpu) -> Processor {
 }
 
 /// The interpreter that runs code generators: the one that was named, or found, or the PATH's.
-fn python(global: &Global, interpreter: Option<&Interpreter>) -> PathBuf {
-    if let Some(named) = &global.python {
+fn python(command: &Build, global: &Global, interpreter: Option<&Interpreter>) -> PathBuf {
+    if let Some(named) = command.generators.as_ref().or(global.python.as_ref()) {
         return std::path::absolute(named).unwrap_or_else(|_| named.clone());
     }
     interpreter.map_or_else(|| "python3".into(), |found| found.executable.clone())
@@ -357,7 +357,7 @@ fn gather(product: Product, work: &Work, stage: &Stage, python: &Path) -> Result
 /// How a C++ program links the lite product in `folder`: registrations are in objects that
 /// nothing refers to, so the archives with operators are taken whole and the linker drops
 /// unreferenced sections.
-fn link(folder: &Path) -> Result<Vec<String>> {
+fn link(folder: &Path, tree: &Tree) -> Result<Vec<String>> {
     let names: Vec<String> = files(&folder.join("lib"))?
         .iter()
         .filter_map(|path| {
@@ -383,6 +383,10 @@ fn link(folder: &Path) -> Result<Vec<String>> {
         if !names.iter().any(|name| name == system) {
             words.push(format!("-l{system}"));
         }
+    }
+    // A tree that takes its format library from the system does not build it.
+    if !tree.has(&["third_party/fmt/CMakeLists.txt"]) {
+        words.push("-lfmt".into());
     }
     words.extend(["-lpthread", "-ldl"].map(str::to_owned));
     Ok(words)

@@ -83,6 +83,9 @@ pub fn run(step: &Step, log: &Path, mut each: impl FnMut(&str)) -> Result<()> {
     }
     let status = interrupt::wait().with_context(|| format!("cannot wait for {program}"))?;
     if !status.success() {
+        // A terminal's signal ends the program and taper alike: the one who reports it is the
+        // handler, which runs on a thread of its own and ends this process.
+        std::thread::sleep(std::time::Duration::from_millis(300));
         let said: Vec<String> = last.into();
         bail!(
             "{program} failed ({status}); all that it said is in {}; the end:\n{}",

@@ -35,7 +35,10 @@ const FUNCTIONS: [(Part, &[&str]); 8] = [
     (Part::Qnnpack, &["pytorch_qnnp_run_operator$"]),
     (
         Part::Kineto,
-        &["_ZN9libkineto24ActivityProfilerController", "_ZN9libkineto22CuptiActivityProfiler"],
+        &[
+            "_ZN9libkineto23GenericActivityProfiler18startTrace",
+            "_ZN9libkineto21CuptiActivityProfiler18startTrace",
+        ],
     ),
     (Part::Itt, &["_ZN5torch8profiler14itt_range_pushEPKc$"]),
     (Part::Distributed, &["_ZN4c10d8TCPStoreC", "_ZN4c10d12ProcessGroupC"]),
@@ -127,10 +130,10 @@ fn functions(
     for (part, _) in FUNCTIONS {
         let verdict = match marks.remove(&part) {
             None => continue,
-            Some((_, Some(name))) => Use::Used(format!("a run touched {name}")),
-            Some((count, None)) => {
-                Use::Unused(format!("none touched one of the {count} functions that do its work"))
-            }
+            Some((_, Some(name))) => Use::Used(format!("a run touched the page of {name}")),
+            Some((count, None)) => Use::Unused(format!(
+                "none touched a page where one of its {count} working functions begins"
+            )),
         };
         found.insert(part, verdict);
     }

@@ -83,6 +83,8 @@ impl Work {
         // folder finds the same results.
         environment.push(("CCACHE_BASEDIR".into(), self.folder.to_string_lossy().into_owned()));
         environment.push(("CCACHE_NOHASHDIR".into(), "1".into()));
+        // The compiler lists what a file includes anyway: no need to preprocess it first.
+        environment.push(("CCACHE_DEPEND".into(), "1".into()));
         let text = |path: PathBuf| path.to_string_lossy().into_owned();
         let mut words = vec!["cmake".to_owned(), "-GNinja".into()];
         words.extend(["-S".into(), text(self.tree()), "-B".into(), text(self.build())]);
