@@ -194,8 +194,8 @@ pub struct Pack {
     /// How hard to compress what the package holds compressed.
     #[arg(long, value_enum, default_value_t = Level::Default)]
     pub level: Level,
-    /// Run the body of every module when it is imported, as Python does; otherwise some wait
-    /// until something could see that they have not run.
+    /// Run the body of every module when it is imported, as Python does; otherwise, with
+    /// --cold keep, some wait until something could see that they have not run.
     #[arg(long)]
     pub eager: bool,
     /// Keep a distribution, module, file or library whole.

@@ -41,15 +41,17 @@ pub fn run(command: &Pack, global: &Global, talk: &Talk) -> Result<Exit> {
         talk.phase("profile", || fitting(&environment, &profiles, target))?
     };
     learn::learn(&environment, &mut profile, &records, talk)?;
-    let deferred = if command.eager {
-        Vec::new()
-    } else {
-        waiting::groups(&environment, &mut profile, talk)
-    };
     let options = Options {
         cold: command.cold.plan(),
         keep: Choice::new(&command.keep),
         drop: Choice::new(&command.drop),
+    };
+    // Without cold code, a package has what the traced runs called, and in those all bodies had
+    // run: where some have not, even the end of a program calls something else.
+    let deferred = if command.eager || options.cold == plan::Cold::Drop {
+        Vec::new()
+    } else {
+        waiting::groups(&environment, &mut profile, talk)
     };
     let plan = talk.phase("plan", || plan::plan(&environment, &profile, &view.gpu, &options))?;
     let Some(stage) = stage else {
