@@ -145,7 +145,9 @@ impl Parser<'_> {
             return Some(Vec::new());
         }
         if !self.accept("(") {
-            return Some(vec![self.annotated(MAX_DEPTH)?.0]);
+            let ty = self.annotated(MAX_DEPTH)?.0;
+            self.word();
+            return Some(vec![ty]);
         }
         let mut all = Vec::new();
         if self.accept(")") {
@@ -322,6 +324,7 @@ mod tests {
         assert_eq!(get.returns, [Type::Var("t".into())]);
         assert!(Schema::parse("aten::format(str self, ...) -> str", None).unwrap().variadic);
         assert!(Schema::parse("aten::add.str(str a, str b) ->str", None).is_some());
+        assert!(Schema::parse("quantized::linear_dynamic(Tensor X) -> Tensor Y", None).is_some());
         let text = "aten::split(Tensor(a -> *) self, int[] sizes, int dim=0) -> Tensor(a)[]";
         assert_eq!(Schema::parse(text, None).unwrap().returns, [Type::list(Type::Tensor)]);
     }

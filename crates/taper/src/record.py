@@ -1,7 +1,9 @@
 
 
 def _taper_record():
+    # torch.int is a dtype here.
     import atexit
+    import builtins
     import os
     import time
 
@@ -45,7 +47,7 @@ def _taper_record():
         for name in os.listdir("/proc/self/fd"):
             try:
                 if os.readlink("/proc/self/fd/" + name) == running:
-                    os.dup2(nothing, int(name), inheritable=False)
+                    os.dup2(nothing, builtins.int(name), inheritable=False)
             except OSError:
                 pass
         os.close(nothing)
