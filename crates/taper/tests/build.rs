@@ -161,6 +161,58 @@ fn a_build_is_configured_compiled_stripped_and_gone_on_with() {
     assert!(fs::read_to_string(place.path("out/include/x.h")).unwrap().contains("thrice"));
 }
 
+const PYTHON: &str = "cmake_minimum_required(VERSION 3.18)
+project(Torch CXX C)
+find_package(Python COMPONENTS Interpreter REQUIRED)
+option(BUILD_PYTHON \"Build Python binaries\" OFF)
+option(USE_CUDA \"Use CUDA\" ON)
+if(USE_CUDA OR NOT BUILD_PYTHON)
+  message(FATAL_ERROR \"another build than the one that was asked for\")
+endif()
+add_library(torch_cpu SHARED caffe2/x.cpp)
+target_compile_options(torch_cpu PRIVATE -g)
+install(TARGETS torch_cpu LIBRARY DESTINATION lib)
+";
+
+const SETUP: &str = "import os, setuptools
+assert os.path.exists('build/CMakeCache.txt') and os.environ['BUILD_TEST'] == '0'
+setuptools.setup(name='torch', version='2.6.0', packages=['torch'], package_data={'torch': ['lib/*']})
+";
+
+#[test]
+fn a_python_build_becomes_a_folder_that_python_imports() {
+    let program = "import setuptools, wheel";
+    let modules = Command::new("python3").args(["-c", program]).output();
+    let headers = "import os, sysconfig\n\
+                   os.stat(os.path.join(sysconfig.get_paths()['include'], 'Python.h'))";
+    let headers = Command::new("python3").args(["-c", headers]).output();
+    let is_there = |done: std::io::Result<Output>| done.is_ok_and(|done| done.status.success());
+    if !has_tools() || !is_there(modules) || !is_there(headers) {
+        eprintln!("skipped: a build tool, setuptools, wheel or Python.h is missing");
+        return;
+    }
+    let place = Place::new();
+    place.write("pytorch/CMakeLists.txt", PYTHON);
+    place.write("pytorch/caffe2/x.cpp", "extern \"C\" int twice(int x) { return 2 * x; }\n");
+    place.write("pytorch/setup.py", SETUP);
+    let init = "import ctypes, os\n\
+                library = ctypes.CDLL(os.path.dirname(__file__) + '/lib/libtorch_cpu.so')\n";
+    place.write("pytorch/torch/__init__.py", init);
+    let done = place.run(&["--source", "pytorch", "--to", "out", "--work", "work"]);
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert_eq!(done.status.code(), Some(0), "{said}");
+    assert!(said.contains("use with: PYTHONPATH="), "{said}");
+    let program = "import torch; print(torch.library.twice(21))";
+    let mut run = Command::new("python3");
+    let done = run.args(["-c", program]).env("PYTHONPATH", place.path("out")).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&done.stdout).trim(), "42");
+    let library = fs::read(place.path("out/torch/lib/libtorch_cpu.so")).unwrap();
+    assert!(memchr::memmem::find(&library, b".debug_info").is_none(), "it was not stripped");
+    assert!(place.path("out/torch-2.6.0.dist-info/METADATA").exists());
+    assert!(!place.path("pytorch/torch/lib").exists(), "the tree was written to");
+    assert!(!place.path("pytorch/build").exists(), "the tree was written to");
+}
+
 #[test]
 fn an_option_that_cmake_does_not_use_and_a_build_that_fails_are_said() {
     if !has_tools() {
