@@ -11,6 +11,7 @@ mod examples;
 mod fingerprint;
 mod fuzz;
 mod lint;
+mod lite;
 mod measure;
 #[cfg(test)]
 mod observers;

@@ -5,7 +5,7 @@
 //! Debian is too old. The package is fetched by apt, from the mirror that this system uses, with
 //! a list of sources of its own: nothing of the system's apt is changed.
 
-use crate::{examples, packages, python, setup, shell};
+use crate::{examples, lite, packages, python, setup, shell};
 use anyhow::{Context, Result, bail};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,11 +18,21 @@ pub struct Arguments {
     /// names that do not exist.
     #[arg(long)]
     pub check: bool,
+    /// Besides, build the lite product for resnet18 (an hour or more), run the model with it,
+    /// and compare with what the installed PyTorch computes.
+    #[arg(long)]
+    pub lite: bool,
+    /// Where `--lite` builds, to go on with what is there.
+    #[arg(long, value_name = "DIR")]
+    pub work: Option<PathBuf>,
 }
 
 /// The Debian release that has the tree, and the tree's version there.
 const RELEASE: &str = "trixie";
 const VERSION: &str = "2.6.0+dfsg-7";
+
+/// The number of the way in which [`fill`] fills the tree: another one makes it anew.
+const RECIPE: u32 = 1;
 
 /// What a build needs of a Debian system.
 const SYSTEM: [&str; 27] = [
@@ -97,7 +107,13 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     prepare()?;
     let tree = tree()?;
     println!("{}", tree.display());
-    if arguments.check { check(&tree) } else { Ok(()) }
+    if arguments.check {
+        check(&tree)?;
+    }
+    if arguments.lite {
+        lite::run(&tree, arguments.work.as_deref())?;
+    }
+    Ok(())
 }
 
 /// Where the tree is.
@@ -119,7 +135,7 @@ fn prepare() -> Result<()> {
     let folder = folder()?;
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let stamp = folder.join("stamp");
-    let text = format!("pytorch {VERSION}\n{}", include_str!("source.rs"));
+    let text = format!("pytorch {VERSION}\nrecipe {RECIPE}\n{}\n{CPUINFO}", PYTHON.join("\n"));
     if fs::read_to_string(&stamp).is_ok_and(|there| there == text) {
         return Ok(());
     }
