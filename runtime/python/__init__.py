@@ -194,6 +194,11 @@ def _run_deferred(path):
                 group.settle()
 
 
+def runtime():
+    """The runtime's library."""
+    return _store._runtime
+
+
 def _deferral():
     """What lets bodies of modules wait. Most packages of most programs never need it."""
     import _taper.deferred

@@ -17,12 +17,13 @@ What a group changes, and that nothing else sees it, was proved when the package
 (`defer.py`); the plan holds the names.
 """
 
-import ctypes
 import importlib.util
 import os
 import sys
 import types
 from _thread import RLock, get_ident
+
+from _taper import gates
 
 # What the import system reads of a module that is there, and sets. It changes nothing.
 _PLAIN = frozenset(
@@ -108,6 +109,10 @@ class Group:
             _read(one, "__dict__")["__taper_group__"] = self
             one.__class__ = _Deferred
             sys.modules[name] = one
+        # What one of the bodies does to a class of C, which could be seen, costs nothing.
+        change = getattr(sys.modules["torch._C"], "_set_generator_metaclass", None)
+        if change is not None:
+            change(sys.modules["torch._custom_class_base"].CustomClassBaseMeta)
         for parent, name, member in self.plan["attributes"]:
             owner = made.get(parent) or sys.modules[parent]
             types.ModuleType.__setattr__(owner, name, made[member])
@@ -203,6 +208,8 @@ class Group:
                 for owner, place in [(native, name), *self._holders(name)]:
                     self._replace(owner, place, lambda f, n=needs: self._gate(f, n))
         operators = sys.modules["torch._ops"]
+        self._undo.append((gates.set_class, operators.ops, operators._Ops, None))
+        operators.ops.__class__ = gates.listed(operators._Ops, self.settle)
         for name in ("py_kernels", "python_key_table"):
             self._watch(operators.OpOverload, name)
         namespace = operators._HigherOrderNamespace
@@ -227,7 +234,7 @@ class Group:
         if script is not None:
             for owner in (script, sys.modules["torch.jit"]):
                 self._replace(owner, "load", self._second_try)
-        self._hook = _AllocatorHook(self.settle)
+        self._hook = gates.AllocatorHook(plan["device"], self.settle)
 
     def _holders(self, name):
         """Modules that took a function of torch._C for themselves."""
@@ -238,12 +245,18 @@ class Group:
     def _gate(self, function, needs):
         """`function`, before which the bodies run where `needs` says so of its words."""
 
-        def gate(*words, **named):
+        def asks(*words, **named):
             if needs((*words, *named.values())):
                 self.settle()
+
+        if type(function) is types.BuiltinFunctionType:
+            return gates.builtin(function, asks)
+
+        def gate(*words, **named):
+            asks(*words, **named)
             return function(*words, **named)
 
-        return _alike(gate, function)
+        return gates.alike(gate, function)
 
     def _second_try(self, function):
         """`function`, which runs again after the bodies have, where it does not know an
@@ -261,11 +274,11 @@ class Group:
                 f.seek(start)
             return function(f, *words, **named)
 
-        return _alike(load, function)
+        return gates.alike(load, function)
 
     def _watch(self, owner, name):
-        setattr(owner, name, _Watched(name, self.settle))
-        self._undo.append((_forget, owner, name, None))
+        setattr(owner, name, gates.Watched(name, self.settle))
+        self._undo.append((gates.forget, owner, name, None))
 
     def _disarm(self):
         hook, self._hook = self._hook, None
@@ -309,101 +322,6 @@ _ASK_FOR_ALL = (
     "_dispatch_call_boxed",
     "_jit_get_all_schemas",
 )
-
-
-class _Watched:
-    """An attribute of instances that, when it is read, first runs the bodies."""
-
-    def __init__(self, name, settle):
-        self._name, self._settle = name, settle
-
-    def __get__(self, instance, owner=None):
-        if instance is not None:
-            self._settle()
-            about = vars(instance)
-            if self._name in about:
-                return about[self._name]
-            owner = type(instance)
-        raise AttributeError(f"{owner.__name__!r} object has no attribute {self._name!r}")
-
-    def __set__(self, instance, value):
-        vars(instance)[self._name] = value
-
-    def __delete__(self, instance):
-        self._settle()
-        del vars(instance)[self._name]
-
-
-def _forget(owner, name, _):
-    delattr(owner, name)
-
-
-def _alike(made, function):
-    """`made` with the names of `function`."""
-    for name in ("__module__", "__name__", "__qualname__", "__doc__"):
-        try:
-            setattr(made, name, getattr(function, name))
-        except (AttributeError, TypeError):
-            pass
-    made.__wrapped__ = function
-    return made
-
-
-class _AllocatorHook:
-    """Hears when memory is asked for for a tensor without data, from any code.
-
-    PyTorch has one allocator per kind of device (`c10::GetAllocator`, a function that
-    libc10 exports). Its object's table of virtual functions is replaced by a copy in which
-    `allocate`, the third after two destructors (Itanium C++ ABI; c10/core/Allocator.h), is
-    a function of ours that goes on to the original.
-    """
-
-    # Words of a table before its first function, and as many functions as are copied.
-    _BEFORE, _FUNCTIONS, _ALLOCATE = 2, 7, 2
-
-    def __init__(self, settle):
-        native = sys.modules["torch._C"]
-        folder = os.path.join(os.path.dirname(sys.modules["torch"].__file__), "lib")
-        library = ctypes.CDLL(os.path.join(folder, "libc10.so"))
-        get = library._ZN3c1012GetAllocatorERKNS_10DeviceTypeE
-        get.restype, get.argtypes = ctypes.c_void_p, [ctypes.POINTER(ctypes.c_int8)]
-        kind = ctypes.c_int8(int(native._autograd.DeviceType.Meta))
-        self._place = ctypes.c_void_p.from_address(get(ctypes.byref(kind)))
-        self._original = self._place.value
-        size = ctypes.sizeof(ctypes.c_void_p)
-        length = self._BEFORE + self._FUNCTIONS
-        table = ctypes.c_void_p * length
-        words = table.from_address(self._original - self._BEFORE * size)
-        # The result is a structure that the caller has room for, whose address comes first
-        # and is what is returned.
-        call = ctypes.CFUNCTYPE(
-            ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t
-        )
-        allocate = call(words[self._BEFORE + self._ALLOCATE])
-
-        def heard(result, this, size):
-            try:
-                settle()
-            except BaseException:
-                sys.excepthook(*sys.exc_info())
-            return allocate(result, this, size)
-
-        self._heard = call(heard)
-        self._table = table(*words)
-        self._table[self._BEFORE + self._ALLOCATE] = ctypes.cast(self._heard, ctypes.c_void_p).value
-        self._place.value = ctypes.addressof(self._table) + self._BEFORE * size
-        # A thread may be on its way through the table, and one may ask while Python ends.
-        _hooks.append(self)
-        import atexit
-
-        atexit.register(self.remove)
-
-    def remove(self):
-        """Puts the allocator's own table back."""
-        self._place.value = self._original
-
-
-_hooks = []
 
 
 def _finder(folder):

@@ -4,12 +4,13 @@
 //! [`library`] knows the shrunk libraries that are loaded, [`signals`] sees a fault on a
 //! page that is not there and hands on every other, [`restore`] puts the page in its
 //! place, [`refuse`] answers calls of what is not in the package, [`record`] keeps a list of both
-//! for the next package. [`modules`] is what the package's Python side calls. In the fault
+//! for the next package. [`modules`] and [`gate`] are what the package's Python side calls. In the fault
 //! path, the C library is asked for system calls and memory moves only.
 
 #![no_std]
 
 mod bind;
+mod gate;
 mod library;
 mod map;
 mod modules;

@@ -51,11 +51,12 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let package = scratch.path().join("package");
 
     let wanted = |part| arguments.only.is_none_or(|only| only == part);
-    if wanted(Part::Packing) || wanted(Part::Start) {
-        let packings = if wanted(Part::Packing) { arguments.packings } else { 1 };
-        bench_packing::packing(&taper, example, packings, scratch.path(), &package)?;
+    if wanted(Part::Packing) {
+        bench_packing::packing(&taper, example, arguments.packings, scratch.path(), &package)?;
     }
     if wanted(Part::Start) {
+        bench_packing::remove(&package)?;
+        packages::quietly(&mut packages::pack(&taper, example, &package, "keep", &[])?)?;
         bench_start::starting(example, arguments.runs, scratch.path(), &package)?;
     }
     if wanted(Part::Tracing) {

@@ -13,10 +13,11 @@ use std::process::Command;
 use store::{Level, Writer};
 
 /// The targets, and which seeds they start from.
-const TARGETS: [(&str, Seeds); 6] = [
+const TARGETS: [(&str, Seeds); 7] = [
     ("elf_reader", Seeds::Libraries),
     ("elf_writer", Seeds::ChosenLibraries),
     ("fat_binary", Seeds::FatBinaries),
+    ("model_reader", Seeds::Models),
     ("note_reader", Seeds::Notes),
     ("records", Seeds::Records),
     ("store_reader", Seeds::Stores),
@@ -51,6 +52,7 @@ enum Seeds {
     Libraries,
     ChosenLibraries,
     FatBinaries,
+    Models,
     Notes,
     Records,
     Stores,
@@ -125,6 +127,33 @@ fn write_seeds(seeds: Seeds, place: &Path) -> Result<()> {
             bytes.extend([0, 0, 90, 0]);
             bytes.resize(112, 0);
             write("container", &bytes)
+        }
+        Seeds::Models => {
+            // The target's first byte says what the others are.
+            let code = b"\x01class Net(Module):\n  __parameters__ = [\"w\", ]\n  w : Tensor\n  \
+                def forward(self: __torch__.a.Net,\n    x: Optional[Tensor]) -> Tensor:\n    \
+                w = self.w\n    if torch.__is__(x, None):\n      y = w\n    else:\n      \
+                y = torch.add(w, unchecked_cast(Tensor, x))\n    for i in range(3):\n      \
+                z, q, = (y, [i])\n      y = torch.zeros([i, torch.len(q)])\n    return y\n";
+            write("code", code)?;
+            write(
+                "data",
+                b"\x02\x80\x02c__torch__.a\nNet\nq\x00)\x81}(X\x01\x00\x00\x00wK\x05ub.",
+            )?;
+            let graph =
+                br#"{"graph_module":{"graph":{"nodes":[{"target":"torch.ops.aten.relu.default",
+                "inputs":[{"arg":{"as_tensor":{"name":"x"}}}],"outputs":[],"metadata":{}}],
+                "tensor_values":{"x":{"dtype":7}}}},"schema_version":{"major":8}}"#;
+            write("graph", &[b"\x03", &graph[..]].concat())?;
+            write(
+                "schemas",
+                b"\x04\0aten::add.out(Tensor(a!)[2]? x=[1], *, ...) -> (int a, Dict(str, t))\0",
+            )?;
+            write(
+                "trace",
+                b"\x05\"id\": 3, \"ctrl_deps\": 2,\n\"attrs\": [{\"name\": \"op_schema\", \
+                \"type\": \"string\", \"value\": \"aten::t(\"}]\n",
+            )
         }
         Seeds::Notes => {
             let code = Piece { pages: 3..40, execute: true };

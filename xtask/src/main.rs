@@ -11,6 +11,7 @@ mod examples;
 mod fingerprint;
 mod fuzz;
 mod lint;
+mod lite;
 mod measure;
 #[cfg(test)]
 mod observers;
@@ -22,6 +23,7 @@ mod rewritten;
 mod runs;
 mod setup;
 mod shell;
+mod source;
 mod system;
 mod test;
 
@@ -49,6 +51,8 @@ enum Task {
     Fuzz(fuzz::Arguments),
     /// Run PyTorch's operator database in the original and in a package, and compare.
     Operators(operators::Arguments),
+    /// Make a PyTorch source tree that can be built here, in the user's cache (a minute).
+    Source(source::Arguments),
     /// Check formatting, clippy and the documentation.
     Lint,
 }
@@ -61,6 +65,7 @@ fn main() -> std::process::ExitCode {
         Task::Fuzz(arguments) => fuzz::run(&arguments),
         Task::Bench(arguments) => bench::run(&arguments),
         Task::Operators(arguments) => operators::run(&arguments),
+        Task::Source(arguments) => source::run(&arguments),
         Task::Lint => lint::run(),
     };
     match done {

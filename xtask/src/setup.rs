@@ -145,7 +145,8 @@ for requirement in sys.argv[2:]:
     assert importlib.metadata.version(name) == version, requirement
 ";
 
-fn remove(folder: &Path) -> Result<()> {
+/// Removes a folder, if it is there.
+pub fn remove(folder: &Path) -> Result<()> {
     match fs::remove_dir_all(folder) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(error).with_context(|| format!("cannot remove {}", folder.display()))
@@ -175,7 +176,7 @@ fn need_compiler() -> Result<()> {
 }
 
 /// Installs system packages, where this is a Debian on which we may.
-fn install(packages: &[&str]) -> Result<()> {
+pub fn install(packages: &[&str]) -> Result<()> {
     let wish = format!("apt-get update && apt-get install -y {}", packages.join(" "));
     if !shell::succeeds(Command::new("apt-get").arg("--version")) {
         bail!(

@@ -1,7 +1,7 @@
 //! `cargo xtask test`: every test, those that need the environments included.
 
 use crate::fingerprint::Fingerprint;
-use crate::{examples, fuzz, packages, python, setup, shell};
+use crate::{examples, fuzz, packages, python, setup, shell, source};
 use anyhow::{Context, Result};
 
 /// Tests that need an environment with torch read its folder from here.
@@ -12,6 +12,10 @@ pub const EXAMPLES: &str = "TAPER_TEST_EXAMPLES";
 
 /// Tests of the program itself read the path of its release from here.
 pub const PROGRAM: &str = "TAPER_TEST_BINARY";
+
+/// Tests on a source tree of PyTorch read its folder from here. It is there once
+/// `cargo xtask source` has run.
+pub const SOURCE: &str = "TAPER_TEST_SOURCE";
 
 /// Runs the task.
 pub fn run() -> Result<()> {
@@ -29,6 +33,10 @@ pub fn run() -> Result<()> {
         .env(ENVIRONMENT, examples::environment("classify")?)
         .env(EXAMPLES, examples::environment("examples")?)
         .env(PROGRAM, taper);
+    let tree = source::tree()?;
+    if tree.exists() {
+        command.env(SOURCE, tree);
+    }
     let tests = shell::run(&mut command);
     // What runs inside the interpreter, in the other versions of it that are here.
     let mut others = Ok(());

@@ -52,6 +52,8 @@ pub struct Group {
     pub changed: Vec<String>,
     /// Dispatch keys for which it does.
     pub keys: Vec<String>,
+    /// The number of the kind of device whose tensors have no data (`c10::DeviceType`).
+    pub device: i8,
     /// By the name of a function of `torch._C`, the modules that hold it, and as what.
     pub holders: BTreeMap<String, Vec<(String, String)>>,
     /// What it changes that nothing would notice in time. With any of that, it cannot wait.

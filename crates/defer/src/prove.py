@@ -26,6 +26,9 @@ GUARDED = {
     "torch._library.opaque_object._OPAQUE_TYPES.data": "asking about torch.Generator",
 }
 
+# Classes of C that a package changes as soon as a group waits.
+AT_ONCE = {"torch._C.Generator"}
+
 # What only remembers: nobody's results depend on what is in it.
 CACHES = {
     "linecache.cache",
@@ -61,6 +64,26 @@ def referred(one):
     """What an object refers to. The collector does not say the keys of a dict of texts."""
     refers = gc.get_referents(one)
     return (*refers, *one) if isinstance(one, dict) else tuple(refers)
+
+
+def classes():
+    """Classes of C, which the collector does not know, and what is in them."""
+    found, open_ = {}, [object]
+    while open_:
+        one = open_.pop()
+        if id(one) not in found:
+            inside = dict(vars(one)) if not gc.is_tracked(one) else None
+            found[id(one)] = (one, type(one), one.__bases__, inside)
+            open_ += type.__subclasses__(one)
+    return {key: value for key, value in found.items() if value[3] is not None}
+
+
+def changed_classes(before):
+    for one, kind, bases, inside in before.values():
+        now = vars(one)
+        same = now.keys() == inside.keys() and all(now[key] is inside[key] for key in now)
+        if type(one) is not kind or one.__bases__ != bases or not same:
+            yield f"{one.__module__}.{one.__qualname__}"
 
 
 def dispatcher(native):
@@ -259,6 +282,7 @@ class Watch:
                         holders.setdefault(functions[id(value)], []).append([name, key])
         modules = list(sys.modules)
         bases = subclasses()
+        of_c = classes()
         operators = dispatcher(native)
         before = kept()
         self.load(module)
@@ -288,12 +312,14 @@ class Watch:
         objections += [f"kernels for {key}" for key in keys if key != "Meta"]
         judge = Judge(members, namespaces, before)
         mine = {id(changed), id(before), id(operators), id(modules), id(holders), id(functions)}
-        mine |= {id(vars(self)), id(bases), id(known)}
+        mine |= {id(vars(self)), id(bases), id(known), id(of_c)}
+        mine |= {id(inside) for _, _, _, inside in of_c.values()}
         for one, was in changed:
             if id(one) not in mine and one is not self:
                 objection = judge.objection(one, was)
                 if objection is not None:
                     objections.append(objection)
+        objections += [f"class {name}" for name in changed_classes(of_c) if name not in AT_ONCE]
         for base, grown in grown_bases(bases, judge).items():
             objections.append(f"subclasses of {base}: {grown}")
         # In the order in which they were set.
@@ -310,6 +336,7 @@ class Watch:
             "namespaces": namespaces,
             "changed": sorted(touched),
             "keys": sorted(keys),
+            "device": int(native._autograd.DeviceType.Meta),
             "holders": {name: held for name, held in sorted(holders.items()) if guarded(name)},
             "objections": sorted(set(objections)),
         }

@@ -5,11 +5,12 @@ use crate::{Content, Entry, Error};
 use store::{Level, Writer};
 
 /// The Python side of the runtime: where its modules lie in a package, and their sources.
-pub const RUNTIME: [(&str, &[u8]); 4] = [
+pub const RUNTIME: [(&str, &[u8]); 5] = [
     ("_taper/__init__.py", include_bytes!("../../../runtime/python/__init__.py")),
     ("_taper/collector.py", include_bytes!("../../../runtime/python/collector.py")),
     ("_taper/deferred.py", include_bytes!("../../../runtime/python/deferred.py")),
     ("_taper/tools.py", include_bytes!("../../../runtime/python/tools.py")),
+    ("_taper/gates.py", include_bytes!("../../../runtime/python/gates.py")),
 ];
 
 /// The module of the runtime that says which bodies of modules wait.

@@ -4,8 +4,10 @@
 //! parts, so it survives a move of the environment. It is tied to the content of
 //! each library: page numbers mean nothing in another build.
 
+mod operators;
 mod restored;
 
+pub use operators::{OPERATORS_FORMAT, OperatorUse, RunOperators};
 pub use restored::Restored;
 
 use elf::PageSet;
@@ -42,6 +44,9 @@ pub struct Profile {
     pub opened: IndexSet<String>,
     /// Files whose existence or size was asked for, but that were not opened.
     pub probed: BTreeSet<String>,
+    /// The operators that runs used. Profiles of earlier versions have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operators: Option<RunOperators>,
 }
 
 /// One traced run.
@@ -123,6 +128,7 @@ impl Profile {
             libraries: BTreeMap::new(),
             opened: IndexSet::new(),
             probed: BTreeSet::new(),
+            operators: None,
         }
     }
 
@@ -148,6 +154,12 @@ impl Profile {
             Some(format) if format == u64::from(FORMAT) => {}
             Some(format) => return Err(malformed(format!("its format is {format}, not {FORMAT}"))),
             None => return Err(malformed("it has no format number".into())),
+        }
+        if let Some(format) = value.pointer("/operators/format").and_then(serde_json::Value::as_u64)
+            && format != u64::from(OPERATORS_FORMAT)
+        {
+            let known = OPERATORS_FORMAT;
+            return Err(malformed(format!("its operators have format {format}, not {known}")));
         }
         serde_json::from_value(value).map_err(|error| malformed(error.to_string()))
     }
@@ -195,6 +207,9 @@ impl Profile {
         self.probed.extend(other.probed.iter().cloned());
         let Self { opened, probed, .. } = self;
         probed.retain(|path| !opened.contains(path));
+        if let Some(theirs) = &other.operators {
+            self.operators.get_or_insert_default().merge(theirs);
+        }
         Ok(())
     }
 
@@ -260,6 +275,36 @@ mod tests {
         for damaged in [&bytes[..bytes.len() / 2], b"", b"{}", b"{\"format\":99}"] {
             assert!(matches!(Profile::from_bytes(damaged, "p"), Err(Error::Malformed { .. })));
         }
+    }
+
+    #[test]
+    fn operators_are_a_part_that_merges_and_may_be_missing() {
+        let mut first = profile("aa", &[1]);
+        let old = first.to_bytes();
+        assert!(!String::from_utf8_lossy(&old).contains("operators"));
+        assert_eq!(Profile::from_bytes(&old, "p").unwrap().operators, None);
+        let used = OperatorUse {
+            calls: 2,
+            direct: 1,
+            backward: 1,
+            dtypes: ["float32".to_owned()].into(),
+            ..OperatorUse::default()
+        };
+        let mut other = profile("aa", &[2]);
+        let seen = other.operators.get_or_insert_default();
+        seen.operators.insert("aten::mm".into(), used);
+        first.merge(&other).unwrap();
+        first.merge(&other).unwrap();
+        let bytes = first.to_bytes();
+        assert_eq!(Profile::from_bytes(&bytes, "p").unwrap(), first);
+        let merged = &first.operators.unwrap().operators["aten::mm"];
+        assert_eq!((merged.calls, merged.direct, merged.dtypes.len()), (4, 2, 1));
+        assert!(merged.trains());
+        let newer = String::from_utf8(bytes)
+            .unwrap()
+            .replace("\"format\":1,\"commands", "\"format\":9,\"commands");
+        let error = Profile::from_bytes(newer.as_bytes(), "p").unwrap_err().to_string();
+        assert!(error.contains("operators have format 9"), "{error}");
     }
 
     #[test]

@@ -43,6 +43,11 @@ pub enum Command {
     Verify(Verify),
     /// Say what the imports of an application's sources cost, and rewrite those that can wait.
     Lint(Lint),
+    /// List the operators that models and profiles use, also as PyTorch's selective build reads
+    /// them.
+    Ops(Ops),
+    /// Build PyTorch from its sources with what an application needs.
+    Build(Build),
 }
 
 /// Flags of `inspect`.
@@ -189,8 +194,8 @@ pub struct Pack {
     /// How hard to compress what the package holds compressed.
     #[arg(long, value_enum, default_value_t = Level::Default)]
     pub level: Level,
-    /// Run the body of every module when it is imported, as Python does; otherwise some wait
-    /// until something could see that they have not run.
+    /// Run the body of every module when it is imported, as Python does; otherwise, with
+    /// --cold keep, some wait until something could see that they have not run.
     #[arg(long)]
     pub eager: bool,
     /// Keep a distribution, module, file or library whole.
@@ -235,6 +240,102 @@ pub struct Lint {
     /// How findings are written.
     #[arg(long, value_enum, default_value_t = Output::Text)]
     pub format: Output,
+}
+
+/// Flags of `ops`.
+#[derive(Debug, Args)]
+pub struct Ops {
+    /// TorchScript archives (.pt), exported programs (.pt2), and profiles. Their operators are
+    /// merged.
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// How they are written.
+    #[arg(long, value_enum, default_value_t = OperatorFormat::Text)]
+    pub format: OperatorFormat,
+    /// Write to a file instead of standard output.
+    #[arg(short, long = "output", value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// The build must be able to train: every operator is marked as used for it, where a file
+    /// does not say so itself.
+    #[arg(long)]
+    pub training: bool,
+}
+
+/// How operators are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum OperatorFormat {
+    /// A line each, with dtypes, whether training needs it and where it is used.
+    Text,
+    /// The YAML list that SELECTED_OP_LIST names where TRACING_BASED is OFF: what is called
+    /// directly.
+    List,
+    /// The mapping that PyTorch's code generator reads (torchgen.selective_build), and
+    /// SELECTED_OP_LIST where TRACING_BASED is ON.
+    Selective,
+}
+
+/// Flags of `build`.
+#[derive(Debug, Args)]
+pub struct Build {
+    /// A PyTorch source tree. It is not written to.
+    #[arg(long, value_name = "DIR")]
+    pub source: PathBuf,
+    /// The folder to write. It must not exist.
+    #[arg(long, value_name = "OUT", required_unless_present_any = ["dry_run", "configure"])]
+    pub to: Option<PathBuf>,
+    /// A profile made by `taper trace`: parts that no run used are left out.
+    #[arg(long, value_name = "P")]
+    pub profile: Vec<PathBuf>,
+    /// What to build.
+    #[arg(long, value_enum, default_value_t = Product::Python)]
+    pub product: Product,
+    /// The operators to build, for `--product lite`: names as aten::add.Tensor, one a line, or
+    /// the mapping that PyTorch's code generator reads.
+    #[arg(long, value_name = "FILE")]
+    pub operators: Option<PathBuf>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub target: TargetArguments,
+    /// The interpreter that runs the tree's code generators and that a Python product is for, if
+    /// it is another than that of the environment that was traced [default: that of --python].
+    #[arg(long = "build-python", value_name = "PY")]
+    pub generators: Option<PathBuf>,
+    /// Where the build happens. What is there already is built on.
+    /// [default: a folder in the user's cache for this tree and product]
+    #[arg(long, value_name = "DIR")]
+    pub work: Option<PathBuf>,
+    /// Compilers to run at the same time [default: one for each processor and 2 GB of memory].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub jobs: Option<u32>,
+    /// Print the commands and the reasons, and stop.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Stop when CMake has configured the build and used every option.
+    #[arg(long, conflicts_with = "dry_run")]
+    pub configure: bool,
+    /// Further options for CMake, as -DNAME=VALUE. They replace what taper chooses.
+    #[arg(last = true, value_name = "-DNAME=VALUE")]
+    pub options: Vec<String>,
+}
+
+/// What `build` makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Product {
+    /// A torch for Python with parts left out.
+    Python,
+    /// Static libraries and headers for C++ programs that run saved models with the lite
+    /// interpreter.
+    Lite,
+}
+
+impl Product {
+    /// Its name as it is typed.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Python => "python",
+            Self::Lite => "lite",
+        }
+    }
 }
 
 /// How findings are written.

@@ -43,6 +43,11 @@ enum Level {
     Avx512,
 }
 
+/// The best level of kernels that this processor runs: `avx512`, `avx2` or `default`.
+pub fn here() -> &'static str {
+    Level::here().name()
+}
+
 impl Level {
     const ALL: [Self; 3] = [Self::Avx512, Self::Avx2, Self::Default];
 

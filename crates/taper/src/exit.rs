@@ -43,8 +43,12 @@ pub fn of(error: &anyhow::Error) -> Exit {
     let input = error.chain().any(|cause| {
         cause.is::<BadInput>()
             || cause.is::<environment::Error>()
+            || cause.is::<operators::Error>()
             || cause.is::<profile::Error>()
             || cause.is::<plan::Error>()
+            || cause.is::<source::Error>()
+            || cause.is::<source::nearest::Refusal>()
+            || cause.is::<source::operators::Malformed>()
             || matches!(
                 cause.downcast_ref::<package::Error>(),
                 Some(package::Error::Exists(_) | package::Error::Read { .. })

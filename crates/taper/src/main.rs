@@ -1,6 +1,12 @@
 //! `taper` makes the PyTorch that an application deploys small.
 
 mod args;
+mod build_command;
+mod build_run;
+mod build_text;
+mod build_tools;
+mod build_uses;
+mod build_work;
 mod capability;
 mod cold;
 mod exit;
@@ -10,13 +16,18 @@ mod learn;
 mod lint_command;
 mod lint_files;
 mod modules;
+mod ops_command;
 mod pack;
+mod profiled;
+mod record;
+mod signatures;
 mod spoken;
 mod talk;
 mod tools;
 mod trace;
 mod verify_command;
 mod view;
+mod waiting;
 mod write;
 
 use args::{Arguments, Command};
@@ -39,6 +50,8 @@ fn main() -> std::process::ExitCode {
         Command::Trace(command) => trace::run(&command, &arguments.global, &talk),
         Command::Pack(command) => pack::run(&command, &arguments.global, &talk),
         Command::Lint(command) => lint_command::run(&command, &arguments.global, &talk),
+        Command::Ops(command) => ops_command::run(&command, &arguments.global, &talk),
+        Command::Build(command) => build_command::run(&command, &arguments.global, &talk),
         Command::Verify(command) => verify_command::run(&command, &arguments.global, &talk),
     };
     match result {

@@ -119,7 +119,8 @@ pub fn modules<'a>(
         }
     }
     if !stored.is_empty() {
-        stored.sort_by_key(|(order, _)| *order);
+        // What waits is not unpacked with what does not.
+        stored.sort_by_key(|(order, module)| (waits(deferred, &module.path), *order));
         let stored: Vec<StoredModule> = stored.into_iter().map(|(_, module)| module).collect();
         for entry in archive(&stored, level)? {
             if let Content::Bytes(bytes) = &entry.content {
@@ -139,6 +140,13 @@ pub fn modules<'a>(
         entrances(&mut out.units, files.collect(), bytecode, &compiler, scratch.path())?;
     }
     Ok(out)
+}
+
+/// Whether the body of the module at `path` waits.
+fn waits(deferred: &[Group], path: &str) -> bool {
+    let name = path.strip_suffix(".py").unwrap_or(path);
+    let name = name.strip_suffix("/__init__").unwrap_or(name).replace('/', ".");
+    deferred.iter().any(|group| group.may_wait() && group.members.contains(&name))
 }
 
 /// Reads every module and the bytecode that the installer left of it.

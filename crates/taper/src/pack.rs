@@ -4,11 +4,10 @@ use crate::args::{Global, Pack};
 use crate::exit::{Exit, bad_input};
 use crate::talk::{Talk, megabytes};
 use crate::trace::{self, Identities, trace};
-use crate::{interrupt, learn, verify_command, view, write};
+use crate::{interrupt, learn, verify_command, view, waiting, write};
 use anyhow::{Context, Result};
-use defer::Group;
 use environment::{Environment, Interpreter};
-use package::{Bytes, Deferred, FORMAT, Files, MANIFEST, Manifest, Stage};
+use package::{Bytes, FORMAT, Files, MANIFEST, Manifest, Stage};
 use plan::{Action, Choice, Options, Plan};
 use profile::Profile;
 
@@ -47,8 +46,14 @@ pub fn run(command: &Pack, global: &Global, talk: &Talk) -> Result<Exit> {
         keep: Choice::new(&command.keep),
         drop: Choice::new(&command.drop),
     };
+    // Without cold code, a package has what the traced runs called, and in those all bodies had
+    // run: where some have not, even the end of a program calls something else.
+    let deferred = if command.eager || options.cold == plan::Cold::Drop {
+        Vec::new()
+    } else {
+        waiting::groups(&environment, &mut profile, talk)
+    };
     let plan = talk.phase("plan", || plan::plan(&environment, &profile, &view.gpu, &options))?;
-    let deferred = if command.eager { Vec::new() } else { deferred(&environment, &plan, talk) };
     let Some(stage) = stage else {
         tell_plan(&plan, global, talk)?;
         return Ok(Exit::Done);
@@ -83,7 +88,7 @@ pub fn run(command: &Pack, global: &Global, talk: &Talk) -> Result<Exit> {
         },
         verified: None,
         reasons: outcome.reasons,
-        deferred: deferred.iter().map(described).collect(),
+        deferred: deferred.iter().map(waiting::described).collect(),
         whole: plan.whole.clone(),
     };
     describe(&stage, &mut manifest, others)?;
@@ -143,42 +148,6 @@ fn fitting(environment: &Environment, profiles: &[Profile], target: &str) -> Res
     let mut identities = Identities::new(environment);
     all.check_fits(|name| identities.content(name))?;
     Ok(all)
-}
-
-/// The groups of modules whose bodies could wait, with what was found of each. That one
-/// cannot be looked at is something that speaks against waiting.
-fn deferred(environment: &Environment, plan: &Plan, talk: &Talk) -> Vec<Group> {
-    let imported = |root: &&str| {
-        let path = format!("{}.py", root.replace('.', "/"));
-        plan.files.iter().any(|file| {
-            file.path == path && matches!(file.action, Action::Module { cold: false, .. })
-        })
-    };
-    let roots: Vec<&str> = defer::CANDIDATES.into_iter().filter(imported).collect();
-    if roots.is_empty() {
-        return Vec::new();
-    }
-    talk.phase("defer", || {
-        let python = &environment.interpreter.executable;
-        let prove = |root: &str| {
-            defer::prove(python, root).unwrap_or_else(|error| Group {
-                root: root.into(),
-                objections: vec![error.to_string()],
-                ..Group::default()
-            })
-        };
-        roots.into_iter().map(prove).collect()
-    })
-}
-
-/// What the description of a package says of a group.
-fn described(group: &Group) -> (String, Deferred) {
-    let about = Deferred {
-        waits: group.may_wait(),
-        modules: group.members.clone(),
-        objections: group.objections.clone(),
-    };
-    (group.root.clone(), about)
 }
 
 /// Writes the description into the stage.

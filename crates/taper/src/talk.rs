@@ -28,6 +28,11 @@ impl Talk {
         }
     }
 
+    /// Whether work may be shown as a bar.
+    pub fn shows_bars(&self) -> bool {
+        self.terminal && !self.quiet
+    }
+
     /// Something that a person should know although the work goes on.
     pub fn warn(text: &str) {
         eprintln!("warning: {text}");

@@ -3,6 +3,7 @@
 use crate::args::{Cpu, Global, Trace};
 use crate::capability::{PINS, capabilities};
 use crate::exit::{Exit, bad_input};
+use crate::record;
 use crate::talk::Talk;
 use crate::view::{self, View};
 use anyhow::{Context, Result};
@@ -35,11 +36,13 @@ pub fn run(command: &Trace, global: &Global, talk: &Talk) -> Result<Exit> {
         command.target.cpu,
         talk,
     )?;
+    made.operators = record::operators(&environment, &view, &command.command, talk)?;
     if let Some(mut before) = before {
         before.merge(&made)?;
         made = before;
     }
     write_whole(&command.output, &made.to_bytes())?;
+    let operators = made.operators.as_ref().map(|seen| seen.operators.len());
     let pages: u64 = made.libraries.values().map(|library| library.pages.len()).sum();
     if global.json {
         let summary = serde_json::json!({
@@ -48,15 +51,17 @@ pub fn run(command: &Trace, global: &Global, talk: &Talk) -> Result<Exit> {
             "libraries": made.libraries.len(),
             "files": made.opened.len(),
             "pages": pages,
+            "operators": operators,
             "seconds": talk.seconds(),
         });
         println!("{summary:#}");
     } else {
         talk.say(&format!(
-            "{}: {} libraries, {pages} pages, {} files, {} runs",
+            "{}: {} libraries, {pages} pages, {} files, {} operators, {} runs",
             command.output.display(),
             made.libraries.len(),
             made.opened.len(),
+            operators.unwrap_or(0),
             made.runs.len()
         ));
     }

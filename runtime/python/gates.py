@@ -1,0 +1,153 @@
+"""What stands in the place of something of torch's until the bodies of a group have run.
+
+Each looks like what it stands for, asks first whether the bodies are to run, and then is or
+calls the original.
+"""
+
+import ctypes
+import os
+import sys
+import types
+
+
+class Watched:
+    """An attribute of instances that, when it is read, first runs the bodies."""
+
+    def __init__(self, name, settle):
+        self._name, self._settle = name, settle
+
+    def __get__(self, instance, owner=None):
+        if instance is not None:
+            self._settle()
+            about = vars(instance)
+            if self._name in about:
+                return about[self._name]
+            owner = type(instance)
+        raise AttributeError(f"{owner.__name__!r} object has no attribute {self._name!r}")
+
+    def __set__(self, instance, value):
+        vars(instance)[self._name] = value
+
+    def __delete__(self, instance):
+        self._settle()
+        del vars(instance)[self._name]
+
+
+def forget(owner, name, _):
+    delattr(owner, name)
+
+
+def set_class(one, kind, _, __=None):
+    one.__class__ = kind
+
+
+def listed(kind, settle):
+    """The class `kind` of a module, where listing its names first runs the bodies."""
+
+    class Listed(kind):
+        @property
+        def __dict__(self):
+            settle()
+            return types.ModuleType.__getattribute__(self, "__dict__")
+
+        def __dir__(self):
+            settle()
+            return super(self.__class__, self).__dir__()
+
+    return alike(Listed, kind)
+
+
+class _Method(ctypes.Structure):
+    """`PyMethodDef` (methodobject.h)."""
+
+    _fields_ = [
+        ("name", ctypes.c_char_p),
+        ("function", ctypes.c_void_p),
+        ("flags", ctypes.c_int),
+        ("text", ctypes.c_char_p),
+    ]
+
+
+def builtin(function, asks):
+    """A function of C that calls `asks` and then `function`, and looks like that."""
+    from _taper import runtime
+
+    # A handle of its own: what is said here of arguments is not said to others.
+    python = ctypes.PyDLL(None)
+    new_capsule, new_function = python.PyCapsule_New, python.PyCFunction_NewEx
+    new_capsule.restype = new_function.restype = ctypes.py_object
+    new_capsule.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
+    new_function.argtypes = [ctypes.c_void_p, ctypes.py_object, ctypes.py_object]
+    both = (asks, function)
+    text = function.__doc__
+    gate = ctypes.cast(runtime().taper_gate, ctypes.c_void_p).value
+    # Positional and named arguments (METH_VARARGS | METH_KEYWORDS).
+    method = _Method(function.__name__.encode(), gate, 3, text and text.encode())
+    # Whoever took the function keeps it, perhaps longer than this module lives.
+    for kept in (both, method):
+        python.Py_IncRef(ctypes.py_object(kept))
+    capsule = new_capsule(id(both), b"taper.gate", None)
+    return new_function(ctypes.addressof(method), capsule, function.__module__)
+
+
+def alike(made, function):
+    """`made` with the names of `function`."""
+    for name in ("__module__", "__name__", "__qualname__", "__doc__"):
+        try:
+            setattr(made, name, getattr(function, name))
+        except (AttributeError, TypeError):
+            pass
+    made.__wrapped__ = function
+    return made
+
+
+class AllocatorHook:
+    """Hears when memory is asked for for a tensor without data, from any code.
+
+    PyTorch has one allocator per kind of device (`c10::GetAllocator`, a function that
+    libc10 exports). Its object's table of virtual functions is replaced by a copy in which
+    `allocate`, the third after two destructors (Itanium C++ ABI; c10/core/Allocator.h), is
+    a function of ours that goes on to the original. `device` is the number of the kind.
+    """
+
+    # Words of a table before its first function, and as many functions as are copied: there
+    # are seven in PyTorch 2.15. What follows a table is mapped, too: others, and the
+    # library's dynamic section.
+    _BEFORE, _FUNCTIONS, _ALLOCATE = 2, 16, 2
+
+    def __init__(self, device, settle):
+        from _taper import runtime
+
+        folder = os.path.join(os.path.dirname(sys.modules["torch"].__file__), "lib")
+        library = ctypes.CDLL(os.path.join(folder, "libc10.so"))
+        get = library._ZN3c1012GetAllocatorERKNS_10DeviceTypeE
+        get.restype, get.argtypes = ctypes.c_void_p, [ctypes.POINTER(ctypes.c_int8)]
+        kind = ctypes.c_int8(device)
+        self._place = ctypes.c_void_p.from_address(get(ctypes.byref(kind)))
+        self._original = self._place.value
+        size = ctypes.sizeof(ctypes.c_void_p)
+        table = ctypes.c_void_p * (self._BEFORE + self._FUNCTIONS)
+        words = table.from_address(self._original - self._BEFORE * size)
+
+        def heard():
+            try:
+                if not sys.is_finalizing():
+                    settle()
+            except BaseException:
+                sys.excepthook(*sys.exc_info())
+
+        self._heard = ctypes.CFUNCTYPE(None)(heard)
+        hook = runtime().taper_hook
+        hook.restype, hook.argtypes = ctypes.c_void_p, [ctypes.c_void_p, ctypes.c_void_p]
+        allocate = self._BEFORE + self._ALLOCATE
+        self._table = table(*words)
+        self._table[allocate] = hook(
+            ctypes.cast(self._heard, ctypes.c_void_p), words[allocate]
+        )
+        self._place.value = ctypes.addressof(self._table) + self._BEFORE * size
+        # A thread may be on its way through the table, and one may ask when Python has ended.
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(self))
+
+    def remove(self):
+        """Puts the allocator's own table back."""
+        self._place.value = self._original
