@@ -7,6 +7,9 @@ time. So while modules of the package are imported the collector waits for more 
 and what is alive when the outermost import ends, while a program starts, is frozen
 (`gc.freeze`): it is left out of automatic collections, as servers do before they fork.
 
+Without cold code it does nothing: a package then has what runs called that the collector was
+not kept from, and what is freed, and when, is code, too.
+
 A program that asks the collector itself (`gc.collect`, `gc.get_objects`, …) finds all
 objects where it expects them: what was frozen is given back first, once and for all.
 Files that were opened for writing meanwhile are flushed at the end, which otherwise the
@@ -17,6 +20,8 @@ import gc
 import sys
 import types
 from _thread import get_ident
+
+from _taper.planned import SPARES
 
 # New objects until the collector looks at the newest, while modules are imported: a module
 # whose body is the program must not run without a collector.
@@ -56,7 +61,7 @@ def begin():
     if _depth == 1:
         now = gc.get_threshold()
         _before = None
-        if gc.isenabled() and 0 < now[0] < _PATIENCE:
+        if SPARES and gc.isenabled() and 0 < now[0] < _PATIENCE:
             _before = now
             gc.set_threshold(_PATIENCE, *now[1:])
         _freezes = _before is not None and _starting()

@@ -97,8 +97,9 @@ pub fn prove(python: &Path, root: &str) -> Result<Group, Error> {
     serde_json::from_slice(&done.stdout).map_err(|error| fail(error.to_string()))
 }
 
-/// The module of Python that tells a package which groups wait.
-pub fn planned<'a>(groups: impl IntoIterator<Item = &'a Group>) -> String {
+/// The module of Python that tells a package which groups wait, and whether it `spares` the
+/// garbage collector (`runtime/python/collector.py`).
+pub fn planned<'a>(groups: impl IntoIterator<Item = &'a Group>, spares: bool) -> String {
     let groups: BTreeMap<&str, &Group> = groups
         .into_iter()
         .filter(|group| group.may_wait())
@@ -106,8 +107,10 @@ pub fn planned<'a>(groups: impl IntoIterator<Item = &'a Group>) -> String {
         .collect();
     // Texts, lists and objects are written alike in JSON and in Python.
     let text = serde_json::to_string_pretty(&groups).unwrap_or_else(|_| "{}".to_owned());
+    let spares = if spares { "True" } else { "False" };
     format!(
-        "\"\"\"Groups of modules whose bodies wait (see deferred.py).\"\"\"\n\nDEFERRED = {text}\n"
+        "\"\"\"What this package does otherwise than Python: see collector.py and deferred.py.\"\"\"\n\n\
+         SPARES = {spares}\n\nDEFERRED = {text}\n"
     )
 }
 
@@ -123,9 +126,10 @@ mod tests {
             objections: objections.iter().map(|&one| one.into()).collect(),
             ..Group::default()
         };
-        let text = planned(&[group("a.b", &[]), group("c", &["module d"])]);
+        let text = planned(&[group("a.b", &[]), group("c", &["module d"])], true);
         assert!(text.contains("\"a.b\": {") && !text.contains("\"c\""), "{text}");
-        assert!(planned(&[]).ends_with("DEFERRED = {}\n"));
+        assert!(text.contains("SPARES = True\n"));
+        assert!(planned(&[], false).ends_with("SPARES = False\n\nDEFERRED = {}\n"));
         assert!(!Group::default().may_wait());
     }
 

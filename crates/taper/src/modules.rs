@@ -128,7 +128,7 @@ pub fn modules<'a>(
             }
             out.units.push(Unit { entry, reason: Reason::Store, hot: 0, check: None });
         }
-        let planned = defer::planned(deferred).into_bytes();
+        let planned = defer::planned(deferred, fate == Cold::Keep).into_bytes();
         let runtime = || RUNTIME.into_iter().chain([(PLANNED, planned.as_slice())]);
         for (path, text) in runtime() {
             out.units.push(unit(path.into(), text.to_vec(), false, Reason::Store, 0));

@@ -22,8 +22,9 @@ folder, = cpp_extension.include_paths()
 print(folder)
 above = os.path.dirname(folder)
 for base, folders, files in sorted(os.walk(above, followlinks=True)):
-    if 'lib' in base or 'include' in base or 'share' in base:
-        print(base[len(above):], sorted(files), [open(os.path.join(base, file)).read() for file in sorted(files)])
+    inside = base[len(above):]
+    if any(name in inside for name in ('lib', 'include', 'share')):
+        print(inside, sorted(files), [open(os.path.join(base, file)).read() for file in sorted(files)])
 ";
 
 fn world() -> World {
