@@ -8,6 +8,7 @@
 //! they are not given, so each is given.
 
 use crate::Operators;
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 /// A form of the list.
@@ -44,7 +45,9 @@ fn selective(operators: &Operators, text: &mut String) -> std::fmt::Result {
     // A list of operators does not say which dtypes their kernels meet: all of them stay.
     writeln!(text, "include_all_non_op_selectives: true")?;
     writeln!(text, "include_all_operators: false")?;
-    let classes: Vec<&String> = operators.classes.iter().collect();
+    // PyTorch asks for classes by their own names, without the namespace.
+    let own = |class: &String| class.rsplit('.').next().unwrap_or_default().to_owned();
+    let classes: BTreeSet<String> = operators.classes.iter().map(own).collect();
     if classes.is_empty() {
         writeln!(text, "custom_classes: []")?;
     } else {
@@ -79,7 +82,9 @@ mod tests {
         let relu = all.entry(Operator::new("aten::relu", ""));
         relu.training = true;
         assert_eq!(list(&all, Format::List), "- aten::add.Tensor\n");
+        all.classes.insert("quantized.LinearPackedParamsBase".into());
         let text = list(&all, Format::Selective);
+        assert!(text.contains("custom_classes:\n- LinearPackedParamsBase\n"), "{text}");
         let relu = "  aten::relu:\n    is_root_operator: false\n    is_used_for_training: true\n    \
             include_all_overloads: false\n";
         assert!(text.contains(relu), "{text}");

@@ -217,14 +217,15 @@ impl Parser<'_> {
         let ty = match word.as_str() {
             "Tensor" => Type::Tensor,
             // PyTorch registers symbolic numbers as numbers, and has no types for these.
-            "int" | "SymInt" | "ScalarType" | "Layout" | "MemoryFormat" | "QScheme" => Type::Int,
+            "int" | "SymInt" | "ScalarType" | "Layout" | "MemoryFormat" | "QScheme"
+            | "DeviceIndex" => Type::Int,
             "float" | "SymFloat" => Type::Float,
             "bool" | "SymBool" => Type::Bool,
             "complex" => Type::Complex,
             "Scalar" | "number" => Type::Number,
             "str" | "Dimname" => Type::Str,
             "NoneType" | "None" => Type::None,
-            "Device" | "DeviceIndex" => Type::Device,
+            "Device" => Type::Device,
             "Generator" => Type::Generator,
             "Storage" => Type::Storage,
             "Stream" => Type::Stream,

@@ -16,7 +16,7 @@ const MAX_LENGTH: usize = 4096;
 const SHORT: usize = 30;
 
 /// What every signature has.
-const ARROW: &[u8] = b") ->";
+const ARROW: &[u8] = b"->";
 
 /// Signatures, by the name of their operator.
 #[derive(Debug, Default)]
@@ -54,7 +54,8 @@ impl Schemas {
         let (mut plain, mut doubtful) = (Vec::new(), Vec::new());
         let mut after = 0;
         for at in memchr::memmem::find_iter(bytes, ARROW) {
-            if at < after {
+            let closed = bytes[at.saturating_sub(4)..at].trim_ascii_end().ends_with(b")");
+            if at < after || !closed {
                 continue;
             }
             let from = at.saturating_sub(MAX_LENGTH);
@@ -74,7 +75,7 @@ impl Schemas {
             let Some(schema) = Schema::parse(text, None) else { continue };
             // `-> (int)`: no signature is registered so, but tables of other parts of
             // PyTorch have them.
-            if text.contains("-> (") && schema.returns.len() == 1 {
+            if text[open..].contains("-> (") && schema.returns.len() == 1 {
                 doubtful.push(schema);
             } else {
                 plain.push((text.len() < SHORT, schema));
@@ -165,7 +166,7 @@ mod tests {
     #[test]
     fn texts_of_a_library_are_found_among_others() {
         let bytes = b"\x7fELF\0aten::len.t(t[] a) -> int\0x) -> y\0\0aten::eq(Scalar a, Scalar b) \
-            -> bool\0aten::eq.int(int a, int b) -> bool\0aten::add.int(int a, int b) -> (int)\0\
+            -> bool\0aten::eq.int(int a, int b)-> bool\0aten::add.int(int a, int b) -> (int)\0\
             foo(Tensor x) -> Tensor\0unended(int a) -> int";
         let mut schemas = Schemas::default();
         schemas.add_native("- func: add.Tensor(Tensor self, Tensor other) -> Tensor\n");

@@ -12,6 +12,16 @@ fn site_packages(environment: &Path) -> PathBuf {
     folders.find(|folder| folder.join("torch").is_dir()).unwrap()
 }
 
+/// Whether two signatures take and give the same. Texts of other versions may be there, too.
+fn alike(one: &Schema, two: &Schema) -> bool {
+    let pairs = one.parameters.iter().zip(&two.parameters);
+    one.parameters.len() == two.parameters.len()
+        && one.returns == two.returns
+        && pairs.into_iter().all(|(one, two)| {
+            (&one.name, &one.ty, one.keyword_only) == (&two.name, &two.ty, two.keyword_only)
+        })
+}
+
 #[test]
 fn signatures_are_those_that_pytorch_registers() {
     let Some(environment) = std::env::var_os("TAPER_TEST_ENV").map(PathBuf::from) else {
@@ -35,7 +45,7 @@ fn signatures_are_those_that_pytorch_registers() {
     for line in listed.lines() {
         let ours = ["aten::", "prim::", "quantized::"].iter().any(|name| line.starts_with(name));
         // Overloads that write to a given tensor are generated while PyTorch is built.
-        if !ours || line.contains("(a!) out") {
+        if !ours || line.contains("_out(") || line.contains(".out(") {
             continue;
         }
         let Some(registered) = Schema::parse(line, None) else {
@@ -43,23 +53,17 @@ fn signatures_are_those_that_pytorch_registers() {
             continue;
         };
         let found = schemas.of(&registered.operator.name);
-        match found.iter().find(|found| found.operator == registered.operator) {
-            Some(found) if found.parameters.len() == registered.parameters.len() => {
-                let pairs = found.parameters.iter().zip(&registered.parameters);
-                let equal = pairs.clone().all(|(one, two)| {
-                    (&one.name, &one.ty, one.keyword_only) == (&two.name, &two.ty, two.keyword_only)
-                });
-                if equal && found.returns == registered.returns {
-                    same += 1;
-                } else {
-                    different.push(line);
-                }
-            }
-            Some(_) => different.push(line),
-            None => unknown.push(line),
+        let mut found =
+            found.iter().filter(|found| found.operator == registered.operator).peekable();
+        if found.peek().is_none() {
+            unknown.push(line);
+        } else if found.any(|found| alike(found, &registered)) {
+            same += 1;
+        } else {
+            different.push(line);
         }
     }
     // Kinds of nodes that PyTorch's own passes make, functional twins that are generated.
-    assert!(same > 2_500 && unknown.len() < 120, "{same} {} {unknown:#?}", unknown.len());
+    assert!(same > 2_500 && unknown.len() < 60, "{same} {} {unknown:#?}", unknown.len());
     assert!(different.len() < 10, "{different:#?}");
 }
