@@ -22,8 +22,10 @@ folder, = cpp_extension.include_paths()
 print(folder)
 above = os.path.dirname(folder)
 for base, folders, files in sorted(os.walk(above, followlinks=True)):
-    if 'lib' in base or 'include' in base or 'share' in base:
-        print(base[len(above):], sorted(files), [open(os.path.join(base, file)).read() for file in sorted(files)])
+    inside = base[len(above):]
+    if inside.startswith(('/lib', '/include', '/share')):
+        texts = [open(os.path.join(base, file)).read() for file in sorted(files)]
+        print(inside, sorted(files), texts)
 ";
 
 fn world() -> World {
