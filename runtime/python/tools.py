@@ -44,12 +44,12 @@ def giving(function):
 def _unpacked(inside):
     if not os.path.exists(_STORE):
         return None
-    key = _key()
+    key = _key(inside)
     for base in (_cache(), None):
         try:
             if base is None:
                 base = _temporary()
-            place = os.path.join(base, key, *inside.split("/"))
+            place = os.path.join(base, key, inside.rpartition("/")[2] or "all")
             if os.path.isdir(place):
                 return place
             return place if _write(inside, place) else None
@@ -59,13 +59,15 @@ def _unpacked(inside):
     raise failed
 
 
-def _key():
-    """What is another for each package, and for each place of one, to which links lead."""
+def _key(inside):
+    """What is another for each folder, each package, and each place of one, to which links
+    lead."""
     import hashlib
 
     with open(_STORE, "rb") as file:
         # The hash of the table of the store is in its header.
-        return hashlib.sha256(file.read(64) + os.fsencode(_taper._REAL)).hexdigest()[:24]
+        told = file.read(64) + os.fsencode(_taper._REAL + "\0" + inside)
+    return hashlib.sha256(told).hexdigest()[:24]
 
 
 def _cache():

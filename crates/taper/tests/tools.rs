@@ -23,8 +23,9 @@ print(folder)
 above = os.path.dirname(folder)
 for base, folders, files in sorted(os.walk(above, followlinks=True)):
     inside = base[len(above):]
-    if any(name in inside for name in ('lib', 'include', 'share')):
-        print(inside, sorted(files), [open(os.path.join(base, file)).read() for file in sorted(files)])
+    if inside.startswith(('/lib', '/include', '/share')):
+        texts = [open(os.path.join(base, file)).read() for file in sorted(files)]
+        print(inside, sorted(files), texts)
 ";
 
 fn world() -> World {
