@@ -167,12 +167,13 @@ fn base_python() -> Result<PathBuf> {
     })
 }
 
-/// The tests link small libraries of their own.
+/// The tests link small libraries of their own, and build small trees as PyTorch's is built.
 fn need_compiler() -> Result<()> {
-    if shell::succeeds(Command::new("g++").arg("--version")) {
+    let there = |tool: &str| shell::succeeds(Command::new(tool).arg("--version"));
+    if ["g++", "strip", "cmake", "ninja"].into_iter().all(there) {
         return Ok(());
     }
-    install(&["g++", "libc6-dev"])
+    install(&["g++", "libc6-dev", "binutils", "cmake", "ninja-build"])
 }
 
 /// Installs system packages, where this is a Debian on which we may.
