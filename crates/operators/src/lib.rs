@@ -5,9 +5,11 @@
 //! are known, and an exported program's graphs are read as the data that they are.
 
 mod archive;
+mod calls;
 mod compile;
 mod execution;
 mod exported;
+mod expressions;
 mod fold;
 mod graph;
 mod lists;
