@@ -49,7 +49,9 @@ fn shared() -> Option<&'static Shared> {
         let ask = "import sysconfig; print(sysconfig.get_path('purelib'))";
         let modules = shell::output(Command::new(&bare).args(["-c", ask])).unwrap();
         let mut copy = Command::new("cp");
-        copy.arg("-r").arg(operators::helper().unwrap().join("setuptools")).arg(modules.trim());
+        let helper = operators::helper().unwrap();
+        copy.arg("-r").args(["setuptools", "_distutils_hack"].map(|part| helper.join(part)));
+        copy.arg(modules.trim());
         shell::run(&mut copy).unwrap();
         let package = place.join("package");
         operators::pack(&taper, &package, false).unwrap();
