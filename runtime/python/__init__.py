@@ -294,7 +294,9 @@ class Finder:
         if fullname in DEFERRED:
             loader = _Waiting(fullname, path)
         else:
-            loader = (Loader if collector.importing() else _Outermost)(fullname, path)
+            # Python 3.10 would show the frame of the other in tracebacks.
+            outermost = not collector.importing() and sys.version_info >= (3, 11)
+            loader = (_Outermost if outermost else Loader)(fullname, path)
         return spec_from_file_location(
             fullname,
             path,
