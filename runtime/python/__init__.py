@@ -10,6 +10,7 @@ ways (`os.open`, `io.FileIO`, other programs) reads the line.
 import _imp
 import builtins
 import ctypes
+import functools
 import io
 import marshal
 import os
@@ -26,18 +27,18 @@ from importlib.machinery import (
 )
 from importlib.util import decode_source, spec_from_file_location
 
-from _taper import collector
+from _taper import arenas, collector, compiled
 from _taper.planned import DEFERRED
 
 _HERE = os.path.dirname(os.path.abspath(__file__))
 _ROOT = os.path.dirname(_HERE) + os.sep
 _REAL = os.path.join(os.path.realpath(_ROOT), "")
 
-# So many bytes stay unpacked: of modules that lie in the order in which programs load them,
-# and of modules and sources that lie in the order of their names, the latter while modules
-# are imported and then. Some packages read all their sources when they are imported, in any
-# order and more than once.
-_KEPT = (16 << 20, 40 << 20)
+# So many bytes stay unpacked, of modules that lie in the order in which programs load them, and
+# of modules and sources that lie in the order of their names: while modules are imported, and
+# then. Programs do not all load in the same order, and some packages read all their sources
+# when they are imported, in any order and more than once.
+_KEPT = (40 << 20, 40 << 20)
 _KEPT_LATER = 12 << 20
 
 # How the file of a module starts that has its source elsewhere or nowhere.
@@ -49,6 +50,12 @@ _ERRORS = {
     -3: "its bytes are not those that were written",
     -4: "it has no such chunk",
 }
+
+
+_new_bytes = ctypes.pythonapi.PyBytes_FromStringAndSize
+_new_bytes.restype = ctypes.py_object
+_place_of = ctypes.pythonapi.PyBytes_AsString
+_place_of.restype = ctypes.c_void_p
 
 
 class _Store:
@@ -85,9 +92,10 @@ class _Store:
         size = self._runtime.taper_length(self._bytes, self._size, number)
         if size < 0:
             self._check(size)
-        chunk = bytearray(size)
+        # Bytes that nothing has written yet, and nobody else has.
+        chunk = _new_bytes(None, ctypes.c_ssize_t(size))
         if size:
-            out = (ctypes.c_char * size).from_buffer(chunk)
+            out = ctypes.c_void_p(_place_of(ctypes.py_object(chunk)))
             self._check(
                 self._runtime.taper_read(
                     self._bytes, self._size, number, out, ctypes.c_size_t(size)
@@ -103,7 +111,7 @@ class _Store:
         chunk = self._kept[cold].get(number)
         if chunk is None:
             chunk = self.chunk(number)
-            limit = _KEPT[0] if not cold else _KEPT[1] if collector.importing() else _KEPT_LATER
+            limit = _KEPT[cold] if collector.importing() else _KEPT_LATER
             self._keep(cold, {**self._kept[cold], number: chunk}, limit)
         return chunk[start : start + length]
 
@@ -116,17 +124,22 @@ class _Store:
 
     def rest(self):
         """Frees what only imports need."""
-        self._keep(True, dict(self._kept[True]), _KEPT_LATER)
+        for cold in (False, True):
+            self._keep(cold, dict(self._kept[cold]), _KEPT_LATER)
 
 
 try:
     _store = _Store(os.path.join(_HERE, "modules"))
-    # By folder, its first row in the table and the names of its modules.
-    _store.first_cold, _folders = marshal.loads(_store.chunk(0))
+    # By folder, its first row in the table and the names of its modules; by module and
+    # function, the place of its answers.
+    _store.first_cold, _folders, _answers, _compiled_before = marshal.loads(_store.chunk(0))
     # For each module the places of its code and of its source.
     _table = _store.chunk(1).cast("I")
 except OSError as _error:
     raise ImportError(str(_error)) from None
+arenas.use(_store._runtime)
+if _compiled_before[2]:
+    compiled.use(functools.partial(_store.bytes, *_compiled_before))
 _names = {}
 _records = _store.records()
 
@@ -175,6 +188,9 @@ def _code(path):
         if _records:
             _store.record(path)
         _run_deferred(path)
+    collector.loading()
+    if compiled.waits():
+        compiled.look()
     try:
         if not _table[6 * row]:
             return _compiled(_source(path), path)
@@ -263,6 +279,19 @@ class _Waiting(Loader):
             self.exec_module(module)
 
 
+class _Remembering(Loader):
+    """Loads a module with functions that remember answers."""
+
+    def exec_module(self, module):
+        self.__class__ = Loader
+        self.exec_module(module)
+        from _taper import answers
+
+        places = _answers[module.__spec__.name]
+        known = {name: functools.partial(_store.bytes, *place) for name, place in places.items()}
+        answers.remember(module, known, _ROOT)
+
+
 class Finder:
     """Finds modules of one folder of the package: first in the store, then as files."""
 
@@ -293,6 +322,8 @@ class Finder:
         path = place + os.sep + "__init__.py" if package else place + ".py"
         if fullname in DEFERRED:
             loader = _Waiting(fullname, path)
+        elif fullname in _answers:
+            loader = _Remembering(fullname, path)
         else:
             # Python 3.10 would show the frame of the other in tracebacks.
             outermost = not collector.importing() and sys.version_info >= (3, 11)

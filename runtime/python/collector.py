@@ -4,8 +4,9 @@ Python looks for garbage each time that some hundreds of objects more are alive,
 at all of them when the program ends. Importing PyTorch makes half a million that stay: a
 fifth of the time of `import torch` is looking at them in vain, and as much again the last
 time. So while modules of the package are imported the collector waits for more objects;
-and what is alive when the outermost import ends, while a program starts, is frozen
-(`gc.freeze`): it is left out of automatic collections, as servers do before they fork.
+and what is alive when the outermost import ends, while a program starts, or before that when
+it has become much, is frozen (`gc.freeze`): it is left out of automatic collections, as servers
+do before they fork.
 
 Without cold code it does nothing: a package then has what runs called that the collector was
 not kept from, and what is freed, and when, is code, too.
@@ -26,6 +27,10 @@ from _taper.planned import SPARES
 # New objects until the collector looks at the newest, while modules are imported: a module
 # whose body is the program must not run without a collector.
 _PATIENCE = 250_000
+
+# New objects after which they are frozen, while a program starts, before the collector would
+# look at them.
+_ENOUGH = 150_000
 
 # Objects that may be alive when an import begins after which everything is frozen: of a
 # program that is starting, at the top of a module and inside a function. Cycles of the
@@ -78,10 +83,19 @@ def end():
     _depth -= 1
     if _depth or _before is None:
         return
-    if gc.get_threshold() == (_PATIENCE, *_before[1:]):
-        gc.set_threshold(*_before)
+    # Before the collector may look at what is new.
     if _freezes and gc.isenabled():
         _freeze()
+    if gc.get_threshold() == (_PATIENCE, *_before[1:]):
+        gc.set_threshold(*_before)
+
+
+def loading():
+    """The body of a module is about to run."""
+    # What a starting program has made so far stays; the collector need not look at it first.
+    if _depth and _freezes and gc.get_count()[0] > _ENOUGH and get_ident() == _owner:
+        if gc.isenabled() and gc.get_threshold()[0] == _PATIENCE:
+            _freeze()
 
 
 def _starting():
@@ -139,8 +153,8 @@ def _answer(name, original):
 
 def thaw():
     """Gives what was frozen back to the collector, for good."""
-    global _may_freeze
-    _may_freeze = False
+    global _may_freeze, _freezes
+    _may_freeze = _freezes = False
     if not _asked:
         return
     for name, original in _asked.items():

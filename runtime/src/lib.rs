@@ -9,6 +9,7 @@
 
 #![no_std]
 
+mod arenas;
 mod bind;
 mod gate;
 mod library;

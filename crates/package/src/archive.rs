@@ -2,12 +2,49 @@
 
 use crate::marshal::Marshal;
 use crate::{Content, Entry, Error};
+use std::collections::BTreeMap;
 use store::{Level, Writer};
 
+/// What Python finds ready in a package. All values are marshalled, without references.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Answers {
+    /// By module and function, answers by arguments.
+    pub functions: BTreeMap<(String, String), BTreeMap<Vec<u8>, Vec<u8>>>,
+    /// The version of what compiled the following.
+    pub version: Vec<u8>,
+    /// Code by text.
+    pub codes: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// What makes a pattern, by pattern and flags.
+    pub patterns: BTreeMap<Vec<u8>, Vec<u8>>,
+}
+
+impl Answers {
+    /// What `runtime/python/compiled.py` reads; nothing where there is nothing.
+    fn compiled(&self) -> Vec<u8> {
+        let mut all = Marshal::default();
+        if !self.codes.is_empty() || !self.patterns.is_empty() {
+            all.tuple(3);
+            all.value(&self.version);
+            for table in [&self.codes, &self.patterns] {
+                all.dict();
+                for (key, value) in table {
+                    all.value(key);
+                    all.bytes(value);
+                }
+                all.end();
+            }
+        }
+        all.finish()
+    }
+}
+
 /// The Python side of the runtime: where its modules lie in a package, and their sources.
-pub const RUNTIME: [(&str, &[u8]); 5] = [
+pub const RUNTIME: [(&str, &[u8]); 8] = [
     ("_taper/__init__.py", include_bytes!("../../../runtime/python/__init__.py")),
+    ("_taper/answers.py", include_bytes!("../../../runtime/python/answers.py")),
+    ("_taper/arenas.py", include_bytes!("../../../runtime/python/arenas.py")),
     ("_taper/collector.py", include_bytes!("../../../runtime/python/collector.py")),
+    ("_taper/compiled.py", include_bytes!("../../../runtime/python/compiled.py")),
     ("_taper/deferred.py", include_bytes!("../../../runtime/python/deferred.py")),
     ("_taper/tools.py", include_bytes!("../../../runtime/python/tools.py")),
     ("_taper/gates.py", include_bytes!("../../../runtime/python/gates.py")),
@@ -128,9 +165,10 @@ impl Chunks {
 /// The store of `modules`, and the library that reads it. Those that are not cold come
 /// first, in the order in which programs load them.
 ///
-/// Chunk 0 is marshalled: the number of the first chunk that no workload reads, and a
+/// Chunk 0 is marshalled: the number of the first chunk that no workload reads, a
 /// dict from each folder to the row of its first module and the names of its modules,
-/// with a space between them. Chunk 1 is the table, with a row of six words of four bytes
+/// with a space between them, a dict from each module of `answers` to a dict from its
+/// functions to the places of their answers, and the place of what was compiled. Chunk 1 is the table, with a row of six words of four bytes
 /// for each module: the places of code and source. So a program that starts takes apart
 /// only the names of folders that it imports from. Then follow chunks of hot code, cold
 /// code, sources that a workload read, and other sources.
@@ -138,7 +176,11 @@ impl Chunks {
 /// # Errors
 /// [`Error::Compress`], which is no more than that memory is short or a module has more
 /// than 64 MiB of code.
-pub fn archive(modules: &[StoredModule], level: Level) -> Result<Vec<Entry<'static>>, Error> {
+pub fn archive(
+    modules: &[StoredModule],
+    answers: &Answers,
+    level: Level,
+) -> Result<Vec<Entry<'static>>, Error> {
     let mut chunks = Chunks::new(HOT_CHUNK);
     let mut rows = vec![[Place::default(); 2]; modules.len()];
     let (cold, hot): (Vec<usize>, Vec<usize>) =
@@ -153,7 +195,20 @@ pub fn archive(modules: &[StoredModule], level: Level) -> Result<Vec<Entry<'stat
         }
         chunks.close(COLD_CHUNK);
     }
-    chunks.limit = READ_CHUNK;
+    let mut remembered: BTreeMap<&str, Vec<(&str, Place)>> = BTreeMap::new();
+    for ((module, function), known) in &answers.functions {
+        let mut dict = Marshal::default();
+        dict.dict();
+        for (call, answer) in known {
+            dict.bytes(call);
+            dict.bytes(answer);
+        }
+        dict.end();
+        let place = chunks.add(&dict.finish());
+        remembered.entry(module).or_default().push((function, place));
+    }
+    let compiled = chunks.add(&answers.compiled());
+    chunks.close(READ_CHUNK);
     let mut sorted: Vec<usize> = (0..modules.len()).collect();
     sorted.sort_by_key(|number| modules[*number].place());
     for read in [true, false] {
@@ -166,7 +221,7 @@ pub fn archive(modules: &[StoredModule], level: Level) -> Result<Vec<Entry<'stat
     }
 
     let mut index = Marshal::default();
-    index.tuple(2);
+    index.tuple(4);
     index.number(first_cold as i32);
     index.dict();
     let places: Vec<(&str, &str)> = sorted.iter().map(|number| modules[*number].place()).collect();
@@ -180,6 +235,18 @@ pub fn archive(modules: &[StoredModule], level: Level) -> Result<Vec<Entry<'stat
         row += names.len() as i32;
     }
     index.end();
+    index.dict();
+    for (module, functions) in remembered {
+        index.text(module);
+        index.dict();
+        for (function, place) in functions {
+            index.text(function);
+            index.place(place);
+        }
+        index.end();
+    }
+    index.end();
+    index.place(compiled);
     let table: Vec<u8> = sorted
         .iter()
         .flat_map(|number| rows[*number].as_flattened())

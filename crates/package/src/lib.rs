@@ -11,10 +11,10 @@ mod marshal;
 mod record;
 mod tools;
 
-pub use archive::{ENTRANCE, LIBRARY, PLANNED, RUNTIME, STUB, StoredModule, archive};
+pub use archive::{Answers, ENTRANCE, LIBRARY, PLANNED, RUNTIME, STUB, StoredModule, archive};
 pub use bytecode::{Bytecode, Compiler, cached, renamed, unchecked};
 pub use folder::{Content, Entry, Stage, Writer, Written};
-pub use manifest::{Bytes, Deferred, FORMAT, Files, MANIFEST, Manifest};
+pub use manifest::{Bytes, Deferred, FORMAT, Files, MANIFEST, Manifest, Remembered};
 pub use record::record;
 pub use store::Level;
 pub use tools::tools;

@@ -40,6 +40,10 @@ pub struct Manifest {
     /// of each, or with what speaks against waiting.
     #[serde(default)]
     pub deferred: BTreeMap<String, Deferred>,
+    /// Functions that remember what they would read the package's own files for, or what speaks
+    /// against that.
+    #[serde(default)]
+    pub remembered: BTreeMap<String, Remembered>,
     /// Libraries that were copied whole because they were not understood, with why.
     pub whole: BTreeMap<String, String>,
 }
@@ -53,6 +57,19 @@ pub struct Deferred {
     pub modules: Vec<String>,
     /// What the bodies change that nothing would notice in time.
     pub objections: Vec<String>,
+}
+
+/// A function that read files of the environment to answer.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Remembered {
+    /// Whether it remembers its answers.
+    pub remembers: bool,
+    /// Calls that it has answers to.
+    pub calls: u64,
+    /// Files that it read for them.
+    pub files: u64,
+    /// What speaks against remembering them.
+    pub objection: Option<String>,
 }
 
 /// Sizes in bytes.
@@ -119,6 +136,7 @@ mod tests {
             verified: None,
             reasons: BTreeMap::new(),
             deferred: BTreeMap::new(),
+            remembered: BTreeMap::new(),
             whole: BTreeMap::new(),
         };
         for others in [0, 9_000, 99_500, 99_999_600] {

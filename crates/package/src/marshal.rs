@@ -28,10 +28,28 @@ impl Marshal {
         self.0.extend(text.as_bytes());
     }
 
+    /// A value that is marshalled already, without references.
+    pub fn value(&mut self, marshalled: &[u8]) {
+        self.0.extend(marshalled);
+    }
+
+    /// Bytes.
+    pub fn bytes(&mut self, bytes: &[u8]) {
+        self.0.push(b's');
+        self.0.extend((bytes.len() as u32).to_le_bytes());
+        self.0.extend(bytes);
+    }
+
     /// A number.
     pub fn number(&mut self, number: i32) {
         self.0.push(b'i');
         self.0.extend(number.to_le_bytes());
+    }
+
+    /// Three numbers, as a tuple.
+    pub fn place(&mut self, place: [u32; 3]) {
+        self.tuple(3);
+        place.into_iter().for_each(|word| self.number(word as i32));
     }
 
     /// The bytes.

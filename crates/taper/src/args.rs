@@ -194,8 +194,9 @@ pub struct Pack {
     /// How hard to compress what the package holds compressed.
     #[arg(long, value_enum, default_value_t = Level::Default)]
     pub level: Level,
-    /// Run the body of every module when it is imported, as Python does; otherwise, with
-    /// --cold keep, some wait until something could see that they have not run.
+    /// Run the body of every module when it is imported, and every function when it is called,
+    /// as Python does. Otherwise, with --cold keep, some bodies wait until something could see
+    /// that they have not run, and functions remember what they read the package's files for.
     #[arg(long)]
     pub eager: bool,
     /// Keep a distribution, module, file or library whole.

@@ -5,8 +5,8 @@ use anyhow::{Context, Result, bail};
 use defer::Group;
 use environment::Environment;
 use package::{
-    Bytecode, Compiler, Content, ENTRANCE, Entry, Level, PLANNED, RUNTIME, STUB, StoredModule,
-    archive, cached, renamed, unchecked,
+    Answers, Bytecode, Compiler, Content, ENTRANCE, Entry, Level, PLANNED, RUNTIME, STUB,
+    StoredModule, archive, cached, renamed, unchecked,
 };
 use plan::{Action, Cold, FilePlan, Plan, Reason};
 use rayon::prelude::*;
@@ -22,6 +22,14 @@ pub struct Modules<'a> {
     pub stored: u64,
     /// Bytes that the modules in the store have as they are installed.
     pub original: u64,
+}
+
+/// What the Python of a package does otherwise than that of the environment.
+pub struct Otherwise<'p> {
+    /// Groups of modules, the bodies of which wait where they may.
+    pub deferred: &'p [Group],
+    /// What functions remember.
+    pub answers: &'p Answers,
 }
 
 /// What stands in a source file that nobody read, where such sources leave. Python uses
@@ -43,14 +51,13 @@ struct Module<'p> {
 
 /// Every module with its bytecode: what the installer left, where Python would use it,
 /// and else compiled anew.
-/// With [`Cold::Keep`], the sources of what is in the store are there too. The bodies of
-/// the groups in `deferred` wait, where they may.
+/// With [`Cold::Keep`], the sources of what is in the store are there too.
 pub fn modules<'a>(
     environment: &Environment,
     plan: &Plan,
     fate: Cold,
     level: Level,
-    deferred: &[Group],
+    otherwise: &Otherwise<'_>,
 ) -> Result<Modules<'a>> {
     let interpreter = &environment.interpreter;
     let bytecode = Bytecode { magic: interpreter.magic, minor: interpreter.minor() };
@@ -120,15 +127,16 @@ pub fn modules<'a>(
     }
     if !stored.is_empty() {
         // What waits is not unpacked with what does not.
-        stored.sort_by_key(|(order, module)| (waits(deferred, &module.path), *order));
+        let waits = |module: &StoredModule| waits(otherwise.deferred, &module.path);
+        stored.sort_by_key(|(order, module)| (waits(module), *order));
         let stored: Vec<StoredModule> = stored.into_iter().map(|(_, module)| module).collect();
-        for entry in archive(&stored, level)? {
+        for entry in archive(&stored, otherwise.answers, level)? {
             if let Content::Bytes(bytes) = &entry.content {
                 out.stored += bytes.len() as u64;
             }
             out.units.push(Unit { entry, reason: Reason::Store, hot: 0, check: None });
         }
-        let planned = defer::planned(deferred, fate == Cold::Keep).into_bytes();
+        let planned = defer::planned(otherwise.deferred, fate == Cold::Keep).into_bytes();
         let runtime = || RUNTIME.into_iter().chain([(PLANNED, planned.as_slice())]);
         for (path, text) in runtime() {
             out.units.push(unit(path.into(), text.to_vec(), false, Reason::Store, 0));

@@ -2,9 +2,10 @@
 
 use crate::args::{Global, Pack};
 use crate::exit::{Exit, bad_input};
+use crate::modules::Otherwise;
 use crate::talk::{Talk, megabytes};
 use crate::trace::{self, Identities, trace};
-use crate::{interrupt, learn, verify_command, view, waiting, write};
+use crate::{interrupt, learn, remembered, verify_command, view, waiting, write};
 use anyhow::{Context, Result};
 use environment::{Environment, Interpreter};
 use package::{Bytes, FORMAT, Files, MANIFEST, Manifest, Stage};
@@ -48,20 +49,25 @@ pub fn run(command: &Pack, global: &Global, talk: &Talk) -> Result<Exit> {
     };
     // Without cold code, a package has what the traced runs called, and in those all bodies had
     // run: where some have not, even the end of a program calls something else.
-    let deferred = if command.eager || options.cold == plan::Cold::Drop {
-        Vec::new()
-    } else {
-        waiting::groups(&environment, &mut profile, talk)
-    };
+    let eager = command.eager || options.cold == plan::Cold::Drop;
+    let deferred =
+        if eager { Vec::new() } else { waiting::groups(&environment, &mut profile, talk) };
     let plan = talk.phase("plan", || plan::plan(&environment, &profile, &view.gpu, &options))?;
     let Some(stage) = stage else {
         tell_plan(&plan, global, talk)?;
         return Ok(Exit::Done);
     };
 
+    let observed = if eager {
+        answers::Observed::default()
+    } else {
+        remembered::observe(&environment, &plan, talk)
+    };
     let outcome = talk.phase("write", || {
         let level = command.level.store();
-        write::write(&environment, &view, &plan, options.cold, level, &deferred, &stage)
+        let answers = remembered::answers(&observed);
+        let otherwise = Otherwise { deferred: &deferred, answers: &answers };
+        write::write(&environment, &view, &plan, options.cold, level, &otherwise, &stage)
     })?;
     let original: u64 = plan.files.iter().map(|file| file.size).sum();
     let others: u64 = outcome.written.iter().map(|file| file.size).sum();
@@ -89,6 +95,7 @@ pub fn run(command: &Pack, global: &Global, talk: &Talk) -> Result<Exit> {
         verified: None,
         reasons: outcome.reasons,
         deferred: deferred.iter().map(waiting::described).collect(),
+        remembered: remembered::described(&observed),
         whole: plan.whole.clone(),
     };
     describe(&stage, &mut manifest, others)?;

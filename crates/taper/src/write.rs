@@ -1,12 +1,11 @@
 //! The write phase: a plan becomes files, which are then read again.
 
 use crate::cold::{self, Revived};
-use crate::modules::{self, bytecode_path};
+use crate::modules::{self, Otherwise, bytecode_path};
 use crate::spoken::{Spoken, StandIns};
 use crate::tools;
 use crate::view::{NOT_HERE, View};
 use anyhow::{Context, Result};
-use defer::Group;
 use elf::{Library, PageSet};
 use environment::Environment;
 use package::{Content, Entry, Level, Stage, Written, record};
@@ -69,10 +68,10 @@ pub fn write(
     plan: &Plan,
     fate: Cold,
     level: Level,
-    deferred: &[Group],
+    otherwise: &Otherwise<'_>,
     stage: &Stage,
 ) -> Result<Outcome> {
-    let modules = modules::modules(environment, plan, fate, level, deferred)?;
+    let modules = modules::modules(environment, plan, fate, level, otherwise)?;
     let mut units = modules.units;
     let stand_ins = stand_ins(environment, view, plan)?;
     let spoken = Spoken::of(environment, plan, &stand_ins)?;
