@@ -42,8 +42,10 @@ pub fn run() -> Result<()> {
     let mut others = Ok(());
     for python in python::others() {
         let mut command = shell::cargo();
-        command.args(["test", "--package", "taper", "--test", "modules", "--test", "cold"]);
-        command.args(["--test", "learn"]).env("TAPER_TEST_PYTHON", &python);
+        command.args(["test", "--package", "taper"]).env("TAPER_TEST_PYTHON", &python);
+        for test in ["modules", "cold", "learn", "collector", "answers"] {
+            command.args(["--test", test]);
+        }
         let done = shell::run(&mut command);
         others = others.and(done.with_context(|| format!("with {}", python.display())));
     }
