@@ -81,7 +81,7 @@ const HOT_CHUNK: usize = 1 << 23;
 
 /// Bytes of a chunk of other modules, or of sources, before compression: a program that
 /// wants one of them waits a few milliseconds. A third would take 4 % more.
-const COLD_CHUNK: usize = 3 << 20;
+const COLD_CHUNK: usize = 6 << 20;
 
 /// Bytes of a chunk of sources that a workload read, before compression. Programs read
 /// them folder by folder in the order of a listing, which is any order, and twice:
@@ -258,8 +258,14 @@ pub fn archive(
             Error::Compress(std::io::Error::other("a module has more than 64 MiB of code"))
         })?;
     }
-    // The modules are small beside the libraries and are read at every start.
-    let level = if level == Level::Default { Level::High } else { level };
+    // The modules are small beside the libraries and are read at every start. All of an
+    // environment's take long.
+    let all = modules.iter().any(|module| module.cold);
+    let level = match level {
+        Level::Default if all => Level::High,
+        Level::Default => Level::Good,
+        other => other,
+    };
     let (store, _) = writer.finish(level).map_err(Error::Compress)?;
     let entry = |path: &str, bytes| Entry {
         path: path.into(),

@@ -11,6 +11,8 @@ pub enum Level {
     /// Within 3 % of the best size, in a third of its time.
     #[default]
     Default,
+    /// Smaller by 2 %, in a third more time.
+    Good,
     /// Near the best size: for what is small and read at every start.
     High,
     /// The best size.
@@ -22,7 +24,8 @@ impl Level {
         match self {
             Self::Fast => 3,
             Self::Default => 14,
-            Self::High => 17,
+            Self::Good => 16,
+            Self::High => 18,
             Self::Max => 19,
         }
     }
