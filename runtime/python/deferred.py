@@ -94,6 +94,7 @@ class Group:
         that cannot be: they are to run now."""
         members = self.plan["members"]
         if any(name in sys.modules for name in members if name != self.root):
+            _say(f"runs {self.root} at once, for modules of its group are there")
             return False
         made = {}
         try:
@@ -101,8 +102,9 @@ class Group:
             for name in sorted(members, key=lambda name: name.count(".")):
                 made[name] = module if name == self.root else self._placeholder(name, made)
             self._arm()
-        except Exception:
+        except Exception as error:
             self._disarm()
+            _say(f"runs {self.root} at once, for what could tell cannot be watched: {error!r}")
             return False
         for name in members:
             one = made[name]
@@ -140,7 +142,8 @@ class Group:
             self._disarm()
             pending.pop(self.root, None)
             self.runner = get_ident()
-            _say(self)
+            number = len(self.plan["members"]) - 1
+            _say(f"ran {self.root}, which waited with {number} others")
             try:
                 self.run(self._modules[self.root])
                 for module in self._modules.values():
@@ -330,7 +333,6 @@ def _finder(folder):
     return pkgutil.get_importer(folder)
 
 
-def _say(group):
+def _say(what):
     if os.environ.get("TAPER_LOG") == "1":
-        number = len(group.plan["members"])
-        print(f"taper: ran {group.root}, which waited with {number - 1} others", file=sys.stderr)
+        print(f"taper: {what}", file=sys.stderr)
