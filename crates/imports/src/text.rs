@@ -183,7 +183,10 @@ mod tests {
             format!("x{}", ".y".repeat(count)),
             format!("x{}", "(1, 2)".repeat(count)),
             format!("x = f'{}'", "{1+".repeat(count)),
-            (0..900).map(|depth| format!("{}if x:\n", " ".repeat(depth))).collect(),
+            (0..900)
+                .map(|depth| format!("{}if x:\n", " ".repeat(depth)))
+                .collect::<Vec<_>>()
+                .concat(),
         ] {
             let found = with_tree(&text, |_| ());
             assert!(matches!(found, Err(Unreadable::Depth)), "{}", &text[..20]);
