@@ -20,6 +20,7 @@ mod ops_command;
 mod pack;
 mod profiled;
 mod record;
+mod remember;
 mod signatures;
 mod spoken;
 mod talk;

@@ -2,6 +2,7 @@
 
 use crate::args::{Global, Pack};
 use crate::exit::{Exit, bad_input};
+use crate::remember::Known;
 use crate::talk::{Talk, megabytes};
 use crate::trace::{self, Identities, trace};
 use crate::{interrupt, learn, verify_command, view, waiting, write};
@@ -61,7 +62,16 @@ pub fn run(command: &Pack, global: &Global, talk: &Talk) -> Result<Exit> {
 
     let outcome = talk.phase("write", || {
         let level = command.level.store();
-        write::write(&environment, &view, &plan, options.cold, level, &deferred, &stage)
+        let known = Known {
+            gpu: &view.gpu,
+            profile: &profile,
+            deferred: &deferred,
+            cpu: command.target.cpu.name(),
+            eager: command.eager,
+            keep: &command.keep,
+            drop: &command.drop,
+        };
+        write::write(&environment, &view, &plan, options.cold, level, &known, &stage)
     })?;
     let original: u64 = plan.files.iter().map(|file| file.size).sum();
     let others: u64 = outcome.written.iter().map(|file| file.size).sum();

@@ -2,11 +2,11 @@
 
 use crate::cold::{self, Revived};
 use crate::modules::{self, bytecode_path};
+use crate::remember::{self, Known};
 use crate::spoken::{Spoken, StandIns};
 use crate::tools;
 use crate::view::{NOT_HERE, View};
 use anyhow::{Context, Result};
-use defer::Group;
 use elf::{Library, PageSet};
 use environment::Environment;
 use package::{Content, Entry, Level, Stage, Written, record};
@@ -69,10 +69,10 @@ pub fn write(
     plan: &Plan,
     fate: Cold,
     level: Level,
-    deferred: &[Group],
+    known: &Known<'_>,
     stage: &Stage,
 ) -> Result<Outcome> {
-    let modules = modules::modules(environment, plan, fate, level, deferred)?;
+    let modules = modules::modules(environment, plan, fate, level, known.deferred)?;
     let mut units = modules.units;
     let stand_ins = stand_ins(environment, view, plan)?;
     let spoken = Spoken::of(environment, plan, &stand_ins)?;
@@ -88,7 +88,8 @@ pub fn write(
             Made::Revived(library) => revived.push(library),
         }
     }
-    let cold = cold::write(revived, level)?;
+    let mut cold = cold::write(revived, level)?;
+    let contents = std::mem::take(&mut cold.contents);
     let there = |unit: &Unit<'_>| unit.entry.path == cold::RUNTIME;
     let has_runtime = units.iter().any(there);
     // The modules may have brought it.
@@ -104,6 +105,7 @@ pub fn write(
         outcome.stored_original += original;
         units.push(unit);
     }
+    units.push(remember::unit(environment, plan, known, &contents)?);
     units.sort_by(|a, b| a.entry.path.cmp(&b.entry.path));
     let mut entries = Vec::with_capacity(units.len());
     let mut reasons = Vec::with_capacity(units.len());
