@@ -271,6 +271,9 @@ pub fn find(
         let (operator, shown, unread) = (None, Vec::new(), Vec::new());
         return Ok(FunctionsAnswer { operator, matches: 0, shown, unread });
     }
+    // Compilers split off what seldom runs; it has no name of its own.
+    let wants_parts =
+        matches!(wanted, Wanted::Exactly(text) | Wanted::Part(text) if text.contains(".cold"));
     let finder = memchr::memmem::Finder::new(word);
     let files: Vec<&File> = ledger.libraries.keys().filter_map(|path| ledger.file(path)).collect();
     let searched: Vec<Result<Vec<Match<'_>>, String>> = files
@@ -282,7 +285,10 @@ pub fn find(
             // What is not understood has no symbols that are.
             let Ok(library) = Library::parse(&bytes) else { return Ok(Vec::new()) };
             let all = functions(&library);
-            let found = all.par_iter().filter(|code| finder.find(code.symbol.as_bytes()).is_some());
+            let found = all.par_iter().filter(|code| {
+                let part = code.symbol.ends_with(".cold") && !wants_parts;
+                !part && finder.find(code.symbol.as_bytes()).is_some()
+            });
             let mut found: Vec<Match<'_>> = found
                 .filter_map(|code| {
                     let name = demangled(code.symbol);
@@ -386,7 +392,7 @@ fn answer(ledger: &Ledger, one: &Match<'_>, bytes: &[u8]) -> Option<FunctionAnsw
         if here && code.address != one.address {
             others += 1;
             if shares_with.len() < NEIGHBOURS {
-                shares_with.push(demangled(code.symbol));
+                shares_with.push(bare(&demangled(code.symbol)));
             }
         }
     }
@@ -458,7 +464,15 @@ pub fn nearest(ledger: &Ledger, original: &Original<'_>, name: &str) -> Vec<Stri
                 let Some(parts) = plain(code.symbol) else { continue };
                 match parts.as_slice() {
                     ["at", "_ops", entry, "call"] if operator => {
-                        names.insert(format!("aten::{entry}"));
+                        // Most overloads begin with a capital letter; nothing tells others
+                        // from parts of the name.
+                        let at = entry.rmatch_indices('_').map(|(at, _)| at).find(|at| {
+                            entry[at + 1..].starts_with(|next: char| next.is_ascii_uppercase())
+                        });
+                        names.insert(match at {
+                            Some(at) => format!("aten::{}.{}", &entry[..at], &entry[at + 1..]),
+                            None => format!("aten::{entry}"),
+                        });
                     }
                     _ if !operator => {
                         names.insert(parts.join("::"));
@@ -469,10 +483,8 @@ pub fn nearest(ledger: &Ledger, original: &Original<'_>, name: &str) -> Vec<Stri
             names
         })
         .collect();
-    // Entries are named with an underscore before the overload.
-    let name = if operator { name.replace('.', "_") } else { name.to_owned() };
     let all: BTreeSet<&str> = names.iter().flatten().map(String::as_str).collect();
-    crate::explain_names::closest(&name, all.into_iter())
+    crate::explain_names::closest(name, all.into_iter())
 }
 
 /// The parts of a name that is nothing but names, read without a demangler, which would take

@@ -202,7 +202,16 @@ fn of_modules(
         return;
     }
     let imports = match original.graph_if_there(talk) {
-        Ok(graph) => Some(Imports::new(graph, original.hot())),
+        Ok(graph) => {
+            let imports = Imports::new(graph, original.hot());
+            match imports.unknown() {
+                0 => {}
+                count => document.problems.push(format!(
+                    "{count} of the modules that were imported are not as they were when they were packed, or not understood: what they import is not known; pack again"
+                )),
+            }
+            Some(imports)
+        }
         Err(problem) => {
             let what = "who imports it is not known without the environment's sources";
             document.problems.push(format!("{what}: {problem}"));
@@ -210,6 +219,12 @@ fn of_modules(
         }
     };
     for (module, file) in meanings.modules.iter().take(MOST) {
+        if let Some(file) = file
+            && original.problem().is_none()
+            && let Err(problem) = original.locate(file)
+        {
+            document.problems.push(problem);
+        }
         let answer = explain_modules::module(ledger, module, *file, imports.as_ref());
         document.answers.push(Answer::Module(answer));
     }

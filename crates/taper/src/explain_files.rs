@@ -44,9 +44,12 @@ impl FileAnswer {
 /// The reason for a file's fate, as a line for a person.
 fn why(ledger: &Ledger, file: &File) -> &'static str {
     match (file.reason, file.form) {
-        (Reason::Cold, Form::Copied | Form::Moved) => "no workload used it, and the target can",
+        (Reason::Cold, Form::Copied | Form::Moved | Form::Module { stored: false, .. }) => {
+            "no workload used it, and the target can"
+        }
         (Reason::Opened, Form::Module { cold: false, .. }) => "a workload imported it",
         (Reason::Opened, Form::Module { .. }) => "a workload read its source",
+        (Reason::StandIn, _) => "it belongs to the GPU side, and libraries that stay bind to it",
         (Reason::Unused, _) if ledger.about.cold == "drop" => {
             "no workload used it, and --cold drop leaves such out"
         }

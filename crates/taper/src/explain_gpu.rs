@@ -20,6 +20,8 @@ pub struct ArchitectureAnswer {
     /// Bytes of its code in the environment, the headers of entries included; none without the
     /// environment.
     pub bytes: Option<u64>,
+    /// Those on pages of libraries that are in the package.
+    pub stays: u64,
     /// The files that hold it, the most bytes first.
     pub files: Vec<FileShare>,
     /// All architectures of the environment, and their bytes.
@@ -62,6 +64,7 @@ pub fn architecture(
         fate: Fate::Out,
         why,
         bytes: None,
+        stays: 0,
         files: Vec::new(),
         all: BTreeMap::new(),
     };
@@ -91,17 +94,13 @@ pub fn architecture(
             Err(problem) => problems.push(problem),
         }
     }
+    answer.stays = stays.0 + stays.1;
     answer.files.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.path.cmp(&b.path)));
     answer.bytes = Some(answer.files.iter().map(|file| file.bytes).sum());
-    let note = match stays {
-        (0, 0) => "",
-        (0, _) => {
-            answer.fate = Fate::Cold;
-            "; what lies in libraries that stay is kept with them and comes back if it is touched"
-        }
-        _ => "; what lies on pages of libraries that are hot stays with them",
-    };
-    answer.why.push_str(note);
+    // What is in the package is there for what else lies on its pages.
+    if stays.0 + stays.1 > 0 {
+        answer.why.push_str("; what lies beside code of libraries that stay is kept with it");
+    }
     if answer.bytes == Some(0) && problems.is_empty() {
         return (None, answer.all.into_keys().collect());
     }

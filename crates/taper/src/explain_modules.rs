@@ -1,7 +1,7 @@
 //! Why modules have their fates: who imports them.
 
 use crate::explain_files::FileAnswer;
-use imports::{Graph, Hot, Step, Unknown, Ways};
+use imports::{Form, Graph, Hot, Step, Unknown, Ways};
 use ledger::{File, Ledger};
 use serde::Serialize;
 
@@ -93,6 +93,13 @@ impl Imports {
         Self { graph, hot, ways }
     }
 
+    /// How many modules that workloads imported are not as they were, or not understood.
+    pub fn unknown(&self) -> usize {
+        let source = |name: &str| self.graph.modules().form(name) != Some(Form::Extension);
+        let nodes = self.graph.nodes().filter(|(name, _)| self.hot.contains_key(*name));
+        nodes.filter(|(name, node)| source(name) && node.problem.is_some()).count()
+    }
+
     fn line(&self, step: &Step) -> Line {
         let edge = &step.edge;
         Line {
@@ -109,6 +116,10 @@ impl Imports {
 
     /// Calls in modules that were imported, near `name`: in packages around it first.
     fn calls(&self, name: &str) -> Vec<Call> {
+        // Whole packages are seldom imported by such calls in themselves.
+        if !name.contains('.') {
+            return Vec::new();
+        }
         let top = name.split('.').next().unwrap_or(name);
         let mut found = Vec::new();
         for (from, node) in self.graph.nodes() {

@@ -139,7 +139,7 @@ fn one_module(out: &mut String, module: &ModuleAnswer) {
         Some([]) => line(
             out,
             1,
-            "no module that was imported before it imports it by name: the application does, or Python itself",
+            "no module that was imported before it imports it by name: the application does, a library's code, or Python itself",
         ),
         None => {}
     }
@@ -201,7 +201,10 @@ fn gate(out: &mut String, depth: usize, what: &str, names: &[String]) {
 
 fn many_files(out: &mut String, sum: &SumAnswer) {
     let (files, bytes) = (sum.files, size(sum.bytes));
-    line(out, 0, &format!("{} ({}): {files} files, {bytes}", sum.name, sum.of));
+    match sum.of {
+        "environment" => line(out, 0, &format!("{files} files of the environment, {bytes}:")),
+        of => line(out, 0, &format!("{} ({of}): {files} files, {bytes}:", sum.name)),
+    }
     let shares = &sum.shares;
     let (hot, cold, left) = (size(shares.hot), size(shares.cold), size(shares.out));
     line(out, 1, &format!("{hot} hot, {cold} cold, {left} out"));
@@ -254,12 +257,21 @@ fn code(out: &mut String, answer: &FunctionsAnswer) {
     }
 }
 
-fn one_function(out: &mut String, function: &FunctionAnswer) {
-    const LONGEST: usize = 160;
-    let mut name: String = function.name.chars().take(LONGEST).collect();
-    if name.len() < function.name.len() {
-        name.push('…');
+/// At most so many letters of a name.
+fn cut(name: &str, letters: usize) -> String {
+    let mut out: String = name.chars().take(letters).collect();
+    if out.len() < name.len() {
+        out.push('…');
     }
+    out
+}
+
+fn short(names: &[String]) -> String {
+    names.iter().map(|name| cut(name, 60)).collect::<Vec<_>>().join(", ")
+}
+
+fn one_function(out: &mut String, function: &FunctionAnswer) {
+    let name = cut(&function.name, 160);
     line(out, 0, &format!("{name}: {}: {}", function.fate.word(), function.why));
     let role = function.role.map(|role| format!("{role}; ")).unwrap_or_default();
     let bytes = if function.size == 0 { "size unknown".into() } else { size(function.size) };
@@ -268,7 +280,7 @@ fn one_function(out: &mut String, function: &FunctionAnswer) {
     let pages = if pages.is_empty() { pages } else { format!("; pages: {pages}") };
     line(out, 1, &format!("{role}{} at {:#x}, {bytes}{pages}", function.library, function.address));
     if !function.shares_with.is_empty() {
-        line(out, 1, &format!("on its page: {}", function.shares_with.join("; ")));
+        line(out, 1, &format!("on its page: {}", short(&function.shares_with)));
     }
 }
 
@@ -279,15 +291,11 @@ fn gpu(out: &mut String, answer: &ArchitectureAnswer) {
         &format!("{} (GPU architecture): {}: {}", answer.name, answer.fate.word(), answer.why),
     );
     let Some(bytes) = answer.bytes else { return };
-    line(
-        out,
-        1,
-        &format!(
-            "the environment has {} of code for it, in {} files",
-            size(bytes),
-            answer.files.len()
-        ),
-    );
+    let files = answer.files.len();
+    line(out, 1, &format!("the environment has {} of code for it, in {files} files", size(bytes)));
+    if answer.stays > 0 {
+        line(out, 1, &format!("of that, {} are in the package", size(answer.stays)));
+    }
     for file in answer.files.iter().take(ROWS) {
         let stays = if file.stays > 0 {
             format!(", {} of it in the package", size(file.stays))
