@@ -205,13 +205,14 @@ impl File {
     pub fn fate(&self) -> Fate {
         match self.form {
             Form::Out | Form::StandIn => Fate::Out,
-            Form::Copied | Form::Moved | Form::Listed => Fate::Hot,
             Form::Compressed => Fate::Cold,
             Form::Shrunk if self.reason == Reason::Cold => Fate::Cold,
             Form::Module { stored: true, cold: true, source } if source != Source::File => {
                 Fate::Cold
             }
-            Form::Shrunk | Form::Module { .. } => Fate::Hot,
+            Form::Copied | Form::Moved | Form::Listed | Form::Shrunk | Form::Module { .. } => {
+                Fate::Hot
+            }
         }
     }
 

@@ -39,7 +39,7 @@ impl<'a> Rest<'a> {
     }
 
     /// The bytes before the next zero, which is passed over.
-    pub fn to_zero(&mut self) -> Option<&'a [u8]> {
+    pub fn until_zero(&mut self) -> Option<&'a [u8]> {
         let at = self.0.iter().position(|byte| *byte == 0)?;
         let (part, rest) = self.0.split_at(at);
         self.0 = &rest[1..];
@@ -55,13 +55,15 @@ mod tests {
     fn numbers_come_back_and_longer_ones_are_refused() {
         let all = [0, 1, 127, 128, 300, 1 << 35, u64::MAX];
         let mut bytes = Vec::new();
-        all.iter().for_each(|number| put(&mut bytes, *number));
+        for number in all {
+            put(&mut bytes, number);
+        }
         let mut rest = Rest(&bytes);
         assert!(all.iter().all(|number| rest.number() == Some(*number)));
         assert_eq!(rest.number(), None);
         assert_eq!(Rest(&[0xff; 9]).number(), None);
         assert_eq!(Rest(&[0xff; 11]).number(), None);
-        assert_eq!(Rest(b"ab").to_zero(), None);
-        assert_eq!(Rest(b"ab\0c").to_zero(), Some(&b"ab"[..]));
+        assert_eq!(Rest(b"ab").until_zero(), None);
+        assert_eq!(Rest(b"ab\0c").until_zero(), Some(&b"ab"[..]));
     }
 }

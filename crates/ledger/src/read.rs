@@ -143,7 +143,7 @@ fn files(head: &Head, paths: &[u8], columns: &[u8]) -> Result<Vec<File>, Fault> 
     let (mut before, mut all) = (Vec::new(), 0);
     for row in 0..count {
         let shared = usize::from(paths.byte().ok_or("a path is missing")?);
-        let more = paths.to_zero().ok_or("a path is missing")?;
+        let more = paths.until_zero().ok_or("a path is missing")?;
         if shared > before.len() || shared + more.len() > MAX_PATH {
             return Err("a path is too long".into());
         }

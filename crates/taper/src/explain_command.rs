@@ -2,12 +2,13 @@
 
 use crate::args::{Explain, Global};
 use crate::exit::{Exit, bad_input};
-use crate::explain_code::{self, FunctionsAnswer, Wanted};
+use crate::explain_code::{self, FunctionsAnswer};
 use crate::explain_files::{FileAnswer, LibraryAnswer, SumAnswer};
 use crate::explain_gpu::{self, ArchitectureAnswer};
 use crate::explain_modules::{self, Imports, ModuleAnswer};
 use crate::explain_names::{self, Meanings};
 use crate::explain_original::Original;
+use crate::explain_symbols::{self, Wanted};
 use crate::explain_text;
 use crate::talk::Talk;
 use anyhow::Result;
@@ -135,11 +136,10 @@ fn explain(
                 document.answers.push(Answer::Functions(found));
             }
             Ok(found) if meanings.is_empty() => document.problems.extend(found.unread),
-            Ok(_) => {}
             Err(problem) if meanings.is_empty() => {
                 unsearched = format!("; functions and operators were not searched: {problem}");
             }
-            Err(_) => {}
+            Ok(_) | Err(_) => {}
         }
     }
     if !document.answers.is_empty() {
@@ -233,7 +233,7 @@ fn of_modules(
 /// What of the libraries' functions a name may mean: for one that means something else, only
 /// those of that very name; none for one that is written as nothing of theirs is.
 fn wanted<'n>(name: &'n str, meanings: &Meanings<'_>) -> Option<Wanted<'n>> {
-    if let Some(operator) = explain_code::operator(name) {
+    if let Some(operator) = explain_symbols::operator(name) {
         return Some(operator);
     }
     if name.contains('/') || meanings.architecture {

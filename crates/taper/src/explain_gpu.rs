@@ -44,6 +44,9 @@ pub struct FileShare {
 /// Smaller files hold no container worth the time.
 const SMALLEST: u64 = 4096;
 
+/// What a file has, or why that is not known.
+type Found<'l> = Result<(&'l File, BTreeMap<String, Bytes>), String>;
+
 /// Bytes of one architecture in one file: all, and those on pages that are hot or cold.
 type Bytes = (u64, u64, u64);
 
@@ -76,7 +79,7 @@ pub fn architecture(
     };
     let files: Vec<&File> =
         ledger.files.iter().filter(|file| file.size >= SMALLEST && !text(file)).collect();
-    let found: Vec<Result<(&File, BTreeMap<String, Bytes>), String>> =
+    let found: Vec<Found<'_>> =
         files.par_iter().map(|file| Ok((*file, of_file(ledger, original, file)?))).collect();
     let (mut problems, mut stays) = (Vec::new(), (0, 0));
     for found in found {

@@ -19,10 +19,10 @@ pub struct ModuleAnswer {
     pub imported: bool,
     /// The imports that lead to one that workloads imported: empty where no other module of
     /// the environment imports it by name; none without the environment.
-    pub chain: Option<Vec<Line>>,
+    pub chain: Option<Vec<Imported>>,
     /// Who would import one that no workload imported, some of them; those that were imported
     /// come first.
-    pub importers: Vec<Line>,
+    pub importers: Vec<Imported>,
     /// How many would.
     pub importers_all: usize,
     /// Calls in imported modules that import what their text does not say, where no import by
@@ -34,7 +34,7 @@ pub struct ModuleAnswer {
 
 /// One import.
 #[derive(Debug, Serialize)]
-pub struct Line {
+pub struct Imported {
     /// The module that imports.
     pub importer: String,
     /// Its path in site-packages.
@@ -100,9 +100,9 @@ impl Imports {
         nodes.filter(|(name, node)| source(name) && node.problem.is_some()).count()
     }
 
-    fn line(&self, step: &Step) -> Line {
+    fn line(&self, step: &Step) -> Imported {
         let edge = &step.edge;
-        Line {
+        Imported {
             importer: step.importer.clone(),
             path: self.graph.modules().path(&step.importer).unwrap_or_default().to_owned(),
             line: edge.line,

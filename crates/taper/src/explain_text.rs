@@ -4,7 +4,7 @@ use crate::explain_code::{FunctionAnswer, FunctionsAnswer};
 use crate::explain_command::{Answer, Document, SummaryAnswer};
 use crate::explain_files::{FileAnswer, LibraryAnswer, SumAnswer};
 use crate::explain_gpu::ArchitectureAnswer;
-use crate::explain_modules::{Line, ModuleAnswer, Waiting};
+use crate::explain_modules::{Imported, ModuleAnswer, Waiting};
 use std::fmt::Write;
 
 /// Names that are shown of a list.
@@ -115,8 +115,8 @@ fn one_library(out: &mut String, library: &LibraryAnswer) {
 }
 
 /// One import.
-fn import(step: &Line) -> String {
-    let Line { path, line, kind, text, target, .. } = step;
+fn import(step: &Imported) -> String {
+    let Imported { path, line, kind, text, target, .. } = step;
     format!("{path}:{line}  {kind}  `{text}` → {target}")
 }
 
@@ -317,7 +317,9 @@ fn all(out: &mut String, summary: &SummaryAnswer) {
         flags.push_str(" --eager");
     }
     for (flag, names) in [("--keep", &about.keep), ("--drop", &about.drop)] {
-        names.iter().for_each(|name| flags.extend([" ", flag, " ", name]));
+        for name in names {
+            flags.extend([" ", flag, " ", name]);
+        }
     }
     let (python, torch) = (&about.python, &about.torch);
     line(

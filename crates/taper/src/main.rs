@@ -17,6 +17,7 @@ mod explain_gpu;
 mod explain_modules;
 mod explain_names;
 mod explain_original;
+mod explain_symbols;
 mod explain_text;
 mod inspect_command;
 mod interrupt;
