@@ -221,7 +221,11 @@ fn edges(modules: &Modules, name: &str, statement: &Statement) -> Vec<Edge> {
     }
     targets
         .into_iter()
-        .filter(|(target, _)| target != name)
+        // The module itself and the packages around it run already.
+        .filter(|(target, _)| {
+            name.strip_prefix(target.as_str())
+                .is_none_or(|rest| !(rest.is_empty() || rest.starts_with('.')))
+        })
         .map(|(target, around)| Edge {
             target,
             line: statement.line,
@@ -277,13 +281,7 @@ mod tests {
         assert_eq!(of("app"), ["1:always app.a"]);
         assert_eq!(
             of("app.a"),
-            [
-                "2:conditional app",
-                "2:conditional app.deep",
-                "2:conditional app.deep.c",
-                "5:always app",
-                "5:always app.b"
-            ]
+            ["2:conditional app.deep", "2:conditional app.deep.c", "5:always app.b"]
         );
         assert_eq!(of("app.cold"), ["1:always lib", "3:dynamic lib"]);
         assert!(graph.node("app.cold").unwrap().edges[0].is_star());

@@ -22,7 +22,7 @@ pub struct ArchitectureAnswer {
     pub bytes: Option<u64>,
     /// Those on pages of libraries that are in the package.
     pub stays: u64,
-    /// The files that hold it, the most bytes first.
+    /// The files that hold it: those of which some is in the package, then the most bytes first.
     pub files: Vec<FileShare>,
     /// All architectures of the environment, and their bytes.
     pub all: BTreeMap<String, u64>,
@@ -81,27 +81,41 @@ pub fn architecture(
         ledger.files.iter().filter(|file| file.size >= SMALLEST && !text(file)).collect();
     let found: Vec<Found<'_>> =
         files.par_iter().map(|file| Ok((*file, of_file(ledger, original, file)?))).collect();
-    let (mut problems, mut stays) = (Vec::new(), (0, 0));
+    let mut problems = Vec::new();
     for found in found {
         match found {
             Ok((file, labels)) => {
                 for (label, (bytes, hot, cold)) in labels {
                     *answer.all.entry(label.clone()).or_default() += bytes;
-                    if names(&label, name) {
-                        stays = (stays.0 + hot, stays.1 + cold);
-                        let (path, fate) = (file.path.clone(), file.fate());
-                        answer.files.push(FileShare { path, fate, bytes, stays: hot + cold });
+                    if !names(&label, name) {
+                        continue;
+                    }
+                    answer.stays += hot + cold;
+                    // A file may have more than one kind of code for it.
+                    match answer.files.last_mut().filter(|last| last.path == file.path) {
+                        Some(last) => {
+                            last.bytes += bytes;
+                            last.stays += hot + cold;
+                        }
+                        None => answer.files.push(FileShare {
+                            path: file.path.clone(),
+                            fate: file.fate(),
+                            bytes,
+                            stays: hot + cold,
+                        }),
                     }
                 }
             }
             Err(problem) => problems.push(problem),
         }
     }
-    answer.stays = stays.0 + stays.1;
-    answer.files.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.path.cmp(&b.path)));
+    answer.files.sort_by(|a, b| {
+        let key = |file: &FileShare| (file.stays == 0, std::cmp::Reverse(file.bytes));
+        key(a).cmp(&key(b)).then_with(|| a.path.cmp(&b.path))
+    });
     answer.bytes = Some(answer.files.iter().map(|file| file.bytes).sum());
     // What is in the package is there for what else lies on its pages.
-    if stays.0 + stays.1 > 0 {
+    if answer.stays > 0 {
         answer.why.push_str("; what lies beside code of libraries that stay is kept with it");
     }
     if answer.bytes == Some(0) && problems.is_empty() {

@@ -17,9 +17,14 @@ pub struct ModuleAnswer {
     pub file: Option<FileAnswer>,
     /// Whether a workload imported it.
     pub imported: bool,
+    /// Whether the environment's sources say who imports it.
+    pub known: bool,
     /// The imports that lead to one that workloads imported: empty where no other module of
     /// the environment imports it by name; none without the environment.
     pub chain: Option<Vec<Imported>>,
+    /// The first module of the chain that is imported in a function or by a call: whether that
+    /// ran is not known, and the application may have imported it itself.
+    pub unsure: Option<String>,
     /// Who would import one that no workload imported, some of them; those that were imported
     /// come first.
     pub importers: Vec<Imported>,
@@ -161,7 +166,9 @@ pub fn module(
         name: name.to_owned(),
         file: file.map(|file| FileAnswer::of(ledger, file)),
         imported,
+        known: imports.is_some(),
         chain: None,
+        unsure: None,
         importers: Vec::new(),
         importers_all: 0,
         calls: Vec::new(),
@@ -173,6 +180,8 @@ pub fn module(
         if chain.is_empty() {
             answer.calls = imports.calls(name);
         }
+        let sure = |step: &&Step| matches!(step.edge.kind(), "always" | "conditional");
+        answer.unsure = chain.iter().find(|step| !sure(step)).map(|step| step.edge.target.clone());
         answer.chain = Some(chain.iter().map(|step| imports.line(step)).collect());
         return answer;
     }

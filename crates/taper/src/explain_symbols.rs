@@ -251,6 +251,6 @@ mod tests {
         assert_eq!(plain("_ZN2at6native6conv2dEv"), Some(vec!["at", "native", "conv2d"]));
         assert_eq!(plain("_ZN9"), None);
         assert_eq!(plain("memcpy"), None);
-        assert_eq!(Wanted::Part("at::native::conv2d(std::string)").word(), "native");
+        assert_eq!(Wanted::Part("at::native::conv2d(std::string)").word(), "conv2d");
     }
 }

@@ -135,6 +135,15 @@ fn one_module(out: &mut String, module: &ModuleAnswer) {
             for step in module.chain.iter().flatten() {
                 line(out, 2, &import(step));
             }
+            if let Some(unsure) = &module.unsure {
+                line(
+                    out,
+                    2,
+                    &format!(
+                        "(whether that import of {unsure} ran is not known; the application may import it itself)"
+                    ),
+                );
+            }
         }
         Some([]) => line(
             out,
@@ -154,6 +163,9 @@ fn one_module(out: &mut String, module: &ModuleAnswer) {
         if more > 0 {
             line(out, 2, &format!("and {more} more imports"));
         }
+    }
+    if module.importers.is_empty() && module.known && !module.imported {
+        line(out, 1, "no module of the environment imports it by name");
     }
     if !module.calls.is_empty() {
         line(out, 1, "calls near it that import what their text does not say:");

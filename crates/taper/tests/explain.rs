@@ -81,6 +81,7 @@ fn modules_have_the_chain_that_keeps_them() {
     assert!(text.contains("torch/child.py:4  in a function  `import torch.cold`"), "{text}");
     assert!(text.contains("torch/__init__.py:4  type checkers only"), "{text}");
     let text = said(&world.taper(&["explain", "out", "torch.hidden"]));
+    assert!(text.contains("no module of the environment imports it by name"), "{text}");
     assert!(text.contains("torch/sub/deep.py:3  `importlib.import_module(x)`"), "{text}");
 }
 
