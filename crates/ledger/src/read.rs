@@ -151,6 +151,9 @@ fn files(head: &Head, paths: &[u8], columns: &[u8]) -> Result<Vec<File>, Fault> 
         before.extend(more);
         all += before.len();
         let path = std::str::from_utf8(&before).map_err(|_| "a path is no text")?.to_owned();
+        if path.starts_with('/') || path.split('/').any(|part| part == "..") {
+            return Err("a path leads out of site-packages".into());
+        }
         if all > MAX_PATHS || path.is_empty() || files.last().is_some_and(|last| last.path >= path)
         {
             return Err("its paths are in disorder".into());
@@ -343,6 +346,12 @@ mod tests {
             }
         });
         assert!(damaged(&newer).unwrap().contains("has the format 9"));
+        let outside = with(|number, chunk| {
+            if number == 1 {
+                *chunk = b"\0../x\0".to_vec();
+            }
+        });
+        assert!(damaged(&outside).unwrap().contains("leads out of site-packages"));
         let pages = with(|number, chunk| {
             if number == 3 {
                 *chunk = vec![1, 0xfc, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f];
