@@ -1,7 +1,7 @@
 //! Rewriting imports. Everything else stays as it was, to the byte.
 
-use crate::imports::Import;
 use crate::source::Source;
+use imports::Import;
 use ruff_text_size::{TextRange, TextSize};
 use std::collections::BTreeMap;
 

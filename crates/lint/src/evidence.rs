@@ -1,6 +1,6 @@
 //! What imports cost, measured by running them.
 
-use crate::imports::{Import, Place};
+use imports::{Import, Place};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;

@@ -8,7 +8,6 @@
 
 mod edit;
 mod evidence;
-mod imports;
 mod rules;
 mod sarif;
 mod source;
@@ -18,8 +17,8 @@ mod uses;
 
 pub use edit::{Change, apply};
 pub use evidence::{Error, Evidence, measure};
-pub use imports::{Import, Place};
+pub use imports::{Import, Place, Unreadable};
 pub use rules::{Code, Finding, candidates, check};
 pub use sarif::sarif;
-pub use source::{Source, Unreadable};
+pub use source::Source;
 pub use uses::{Branch, Function, Use, Uses};

@@ -2,9 +2,9 @@
 
 use crate::edit::Change;
 use crate::evidence::Evidence;
-use crate::imports::{Import, Place};
 use crate::source::Source;
 use crate::uses::Use;
+use imports::{Import, Place};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 

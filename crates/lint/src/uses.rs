@@ -3,7 +3,7 @@
 //! No scopes are resolved: a name that is bound in more than one place, whatever the
 //! scopes, counts as bound more than once, and nothing is concluded about it.
 
-use crate::imports::{self, Import, Place};
+use imports::{Import, Place};
 use ruff_python_ast::visitor::{self, Visitor};
 use ruff_python_ast::{
     Decorator, ExceptHandler, Expr, ExprContext, Parameter, Pattern, Stmt, StmtIf, StringLiteral,
@@ -200,7 +200,7 @@ impl<'a> Visitor<'a> for Walk {
                 } else {
                     Place::Top
                 };
-                let found = imports::of(statement, place);
+                let found = imports::written(statement, place);
                 for import in &found {
                     self.bind(import.bound());
                 }

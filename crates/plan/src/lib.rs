@@ -20,7 +20,7 @@ pub use edit::{editable, edited};
 pub use gpu::{GpuLibrary, GpuSide};
 pub use libraries::{LibraryPages, library_pages};
 pub use mapped::MappedFile;
-pub use planner::{Action, Cold, FilePlan, Options, Plan, plan};
+pub use planner::{Action, Cold, FilePlan, Options, Plan, plan, source_of};
 pub use reason::Reason;
 pub use tools::giving;
 

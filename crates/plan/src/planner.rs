@@ -183,7 +183,7 @@ fn imported_sources(environment: &Environment, profile: &Profile) -> BTreeSet<St
 
 /// The source of a cached bytecode file (PEP 3147): `a/__pycache__/b.cpython-311.pyc`
 /// is `a/b.py`.
-pub(crate) fn source_of(path: &str) -> Option<String> {
+pub fn source_of(path: &str) -> Option<String> {
     let (folder, name) = path.rsplit_once('/')?;
     let folder = folder.strip_suffix("__pycache__")?;
     let stem = name.strip_suffix(".pyc")?.split('.').next()?;

@@ -1,9 +1,9 @@
 //! Why a unit has its fate.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// A reason, in the words that a person is given.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reason {
     /// A workload opened it.
@@ -22,6 +22,8 @@ pub enum Reason {
     Kept,
     /// It brings the modules of the package.
     Store,
+    /// It says why everything else is there.
+    Plan,
     /// It stands for a GPU library that kept libraries bind to.
     StandIn,
     /// A shared library that is not understood is copied whole.
@@ -58,6 +60,7 @@ impl Reason {
             Self::Bytecode => "bytecode of a module that stays",
             Self::Kept => "--keep names it",
             Self::Store => "it brings the modules of the package",
+            Self::Plan => "it says why everything else is there",
             Self::StandIn => "stands for a GPU library that kept libraries bind to",
             Self::NotUnderstood => "a library that is not understood is copied whole",
             Self::Cold => "no workload used it; it comes back when it is touched",

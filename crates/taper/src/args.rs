@@ -41,6 +41,8 @@ pub enum Command {
     Pack(Pack),
     /// Run a command in the original environment and in a package, and compare.
     Verify(Verify),
+    /// Say why something is hot, cold or out in a package.
+    Explain(Explain),
     /// Say what the imports of an application's sources cost, and rewrite those that can wait.
     Lint(Lint),
     /// List the operators that models and profiles use, also as PyTorch's selective build reads
@@ -227,6 +229,20 @@ pub struct Verify {
     /// The command to run in both.
     #[arg(last = true, required = true, value_name = "CMD")]
     pub command: Vec<OsString>,
+}
+
+/// Flags of `explain`.
+#[derive(Debug, Args)]
+pub struct Explain {
+    /// The package.
+    #[arg(value_name = "OUT")]
+    pub package: PathBuf,
+    /// What is meant: a path in site-packages or the end of one, a file, a distribution, a
+    /// dotted module (torch._dynamo), a function of a library (mangled or not, or a part of its
+    /// name), an operator (aten::add.Tensor) or a GPU architecture (sm_90). All meanings of a
+    /// name are told. Who imports a module, and functions, operators and architectures, come
+    /// from the environment that was packed, which --python names [default: a summary].
+    pub name: Option<String>,
 }
 
 /// Flags of `lint`.

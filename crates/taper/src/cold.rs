@@ -7,6 +7,7 @@ use note::Note;
 use package::{Content, Entry, LIBRARY, Level, Stage};
 use plan::{MappedFile, Reason};
 use shrink::{Chunk, Revive, Smaller};
+use std::collections::BTreeMap;
 use store::{Store, Workspace, Writer};
 
 /// Where the store lies in a package: beside the runtime, which looks for it there.
@@ -42,6 +43,8 @@ pub struct Cold<'a> {
     pub stored: u64,
     /// Bytes of the original in it.
     pub original: u64,
+    /// How the hash of each library's original starts.
+    pub contents: BTreeMap<String, [u8; 8]>,
 }
 
 /// The runtime as the library at `path` needs it.
@@ -85,6 +88,7 @@ pub fn write<'a>(mut libraries: Vec<Revived>, level: Level) -> Result<Cold<'a>> 
         let content = blake3::Hasher::new().update_rayon(&library.bytes).finalize();
         let start = content.as_bytes().first_chunk().copied().unwrap_or_default();
         library.smaller.seal(first, root, start);
+        out.contents.insert(library.path.clone(), start);
         let hot = library.smaller.size().min(library.bytes.len() as u64);
         let check = Some(library.check);
         let write: package::Writer<'a> =

@@ -43,6 +43,10 @@ pub fn of(error: &anyhow::Error) -> Exit {
     let input = error.chain().any(|cause| {
         cause.is::<BadInput>()
             || cause.is::<environment::Error>()
+            || matches!(
+                cause.downcast_ref::<ledger::Error>(),
+                Some(error) if !matches!(error, ledger::Error::Write(_))
+            )
             || cause.is::<operators::Error>()
             || cause.is::<profile::Error>()
             || cause.is::<plan::Error>()

@@ -10,6 +10,15 @@ mod build_work;
 mod capability;
 mod cold;
 mod exit;
+mod explain_code;
+mod explain_command;
+mod explain_files;
+mod explain_gpu;
+mod explain_modules;
+mod explain_names;
+mod explain_original;
+mod explain_symbols;
+mod explain_text;
 mod inspect_command;
 mod interrupt;
 mod learn;
@@ -18,9 +27,10 @@ mod lint_files;
 mod modules;
 mod ops_command;
 mod pack;
+mod plan_record;
 mod profiled;
+mod ready;
 mod record;
-mod remembered;
 mod signatures;
 mod spoken;
 mod talk;
@@ -50,6 +60,7 @@ fn main() -> std::process::ExitCode {
         Command::Inspect(command) => inspect_command::run(&command, &arguments.global, &talk),
         Command::Trace(command) => trace::run(&command, &arguments.global, &talk),
         Command::Pack(command) => pack::run(&command, &arguments.global, &talk),
+        Command::Explain(command) => explain_command::run(&command, &arguments.global, &talk),
         Command::Lint(command) => lint_command::run(&command, &arguments.global, &talk),
         Command::Ops(command) => ops_command::run(&command, &arguments.global, &talk),
         Command::Build(command) => build_command::run(&command, &arguments.global, &talk),

@@ -3,9 +3,10 @@
 use crate::args::{Global, Pack};
 use crate::exit::{Exit, bad_input};
 use crate::modules::Otherwise;
+use crate::plan_record::Known;
 use crate::talk::{Talk, megabytes};
 use crate::trace::{self, Identities, trace};
-use crate::{interrupt, learn, remembered, verify_command, view, waiting, write};
+use crate::{interrupt, learn, ready, verify_command, view, waiting, write};
 use anyhow::{Context, Result};
 use environment::{Environment, Interpreter};
 use package::{Bytes, FORMAT, Files, MANIFEST, Manifest, Stage};
@@ -61,13 +62,21 @@ pub fn run(command: &Pack, global: &Global, talk: &Talk) -> Result<Exit> {
     let observed = if eager {
         answers::Observed::default()
     } else {
-        remembered::observe(&environment, &plan, talk)
+        ready::observe(&environment, &plan, talk)
     };
     let outcome = talk.phase("write", || {
         let level = command.level.store();
-        let answers = remembered::answers(&observed);
-        let otherwise = Otherwise { deferred: &deferred, answers: &answers };
-        write::write(&environment, &view, &plan, options.cold, level, &otherwise, &stage)
+        let answers = ready::answers(&observed);
+        let known = Known {
+            gpu: &view.gpu,
+            profile: &profile,
+            otherwise: Otherwise { deferred: &deferred, answers: &answers },
+            cpu: command.target.cpu.name(),
+            eager: command.eager,
+            keep: &command.keep,
+            drop: &command.drop,
+        };
+        write::write(&environment, &view, &plan, options.cold, level, &known, &stage)
     })?;
     let original: u64 = plan.files.iter().map(|file| file.size).sum();
     let others: u64 = outcome.written.iter().map(|file| file.size).sum();
@@ -95,7 +104,7 @@ pub fn run(command: &Pack, global: &Global, talk: &Talk) -> Result<Exit> {
         verified: None,
         reasons: outcome.reasons,
         deferred: deferred.iter().map(waiting::described).collect(),
-        remembered: remembered::described(&observed),
+        remembered: ready::described(&observed),
         whole: plan.whole.clone(),
     };
     describe(&stage, &mut manifest, others)?;

@@ -1,7 +1,8 @@
 //! The write phase: a plan becomes files, which are then read again.
 
 use crate::cold::{self, Revived};
-use crate::modules::{self, Otherwise, bytecode_path};
+use crate::modules::{self, bytecode_path};
+use crate::plan_record::{self, Known};
 use crate::spoken::{Spoken, StandIns};
 use crate::tools;
 use crate::view::{NOT_HERE, View};
@@ -68,10 +69,10 @@ pub fn write(
     plan: &Plan,
     fate: Cold,
     level: Level,
-    otherwise: &Otherwise<'_>,
+    known: &Known<'_>,
     stage: &Stage,
 ) -> Result<Outcome> {
-    let modules = modules::modules(environment, plan, fate, level, otherwise)?;
+    let modules = modules::modules(environment, plan, fate, level, &known.otherwise)?;
     let mut units = modules.units;
     let stand_ins = stand_ins(environment, view, plan)?;
     let spoken = Spoken::of(environment, plan, &stand_ins)?;
@@ -87,7 +88,8 @@ pub fn write(
             Made::Revived(library) => revived.push(library),
         }
     }
-    let cold = cold::write(revived, level)?;
+    let mut cold = cold::write(revived, level)?;
+    let contents = std::mem::take(&mut cold.contents);
     let there = |unit: &Unit<'_>| unit.entry.path == cold::RUNTIME;
     let has_runtime = units.iter().any(there);
     // The modules may have brought it.
@@ -103,6 +105,7 @@ pub fn write(
         outcome.stored_original += original;
         units.push(unit);
     }
+    units.push(plan_record::unit(environment, plan, known, &contents)?);
     units.sort_by(|a, b| a.entry.path.cmp(&b.entry.path));
     let mut entries = Vec::with_capacity(units.len());
     let mut reasons = Vec::with_capacity(units.len());

@@ -12,8 +12,11 @@ pub enum Place {
     Top,
     /// Behind a condition, in a `try`, a `with` or a loop of the module.
     Conditional,
-    /// In a function or class.
+    /// In a function: whenever it is called. Where it matters when a class uses a name, in a
+    /// class too.
     Inside,
+    /// In the module's own `__getattr__`: when one of its attributes is first asked for.
+    Getattr,
     /// Under `if TYPE_CHECKING`: never.
     TypeChecking,
 }
@@ -73,7 +76,7 @@ impl Import {
 }
 
 /// The names that `statement` binds if it is an import that stands in `place`.
-pub fn of(statement: &Stmt, place: Place) -> Vec<Import> {
+pub fn written(statement: &Stmt, place: Place) -> Vec<Import> {
     let (names, from) = match statement {
         Stmt::Import(StmtImport { names, .. }) => (names, None),
         Stmt::ImportFrom(StmtImportFrom { module, names, level, .. }) => {

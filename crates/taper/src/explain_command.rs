@@ -1,0 +1,278 @@
+//! `taper explain`: why something is hot, cold or out.
+
+use crate::args::{Explain, Global};
+use crate::exit::{Exit, bad_input};
+use crate::explain_code::{self, FunctionsAnswer};
+use crate::explain_files::{FileAnswer, LibraryAnswer, SumAnswer};
+use crate::explain_gpu::{self, ArchitectureAnswer};
+use crate::explain_modules::{self, Imports, ModuleAnswer};
+use crate::explain_names::{self, Meanings};
+use crate::explain_original::Original;
+use crate::explain_symbols::{self, Wanted};
+use crate::explain_text;
+use crate::talk::Talk;
+use anyhow::Result;
+use imports::Modules;
+use ledger::{About, Ledger};
+use serde::Serialize;
+use std::path::Path;
+
+/// Files and modules that are told of, of those that a name means.
+const MOST: usize = 20;
+
+/// The longest name.
+const MAX_NAME: usize = 4096;
+
+/// What is said.
+#[derive(Debug, Serialize)]
+pub struct Document {
+    /// The name that was asked for.
+    pub name: Option<String>,
+    /// What it means, and why that has its fate.
+    pub answers: Vec<Answer>,
+    /// How many files and modules of that name are not among them.
+    pub more: usize,
+    /// What could not be said, and why.
+    pub problems: Vec<String>,
+}
+
+/// What one meaning of a name has for a fate, and why.
+#[derive(Debug, Serialize)]
+#[serde(tag = "is", rename_all = "kebab-case")]
+pub enum Answer {
+    /// A file.
+    File(FileAnswer),
+    /// A shared library.
+    Library(LibraryAnswer),
+    /// A module.
+    Module(ModuleAnswer),
+    /// A distribution or a folder.
+    Sum(SumAnswer),
+    /// Functions, perhaps those of an operator.
+    Functions(FunctionsAnswer),
+    /// A GPU architecture.
+    Architecture(ArchitectureAnswer),
+    /// The package.
+    Summary(SummaryAnswer),
+}
+
+/// The package as a whole.
+#[derive(Debug, Serialize)]
+pub struct SummaryAnswer {
+    /// What was asked for, and what waits.
+    #[serde(flatten)]
+    pub about: About,
+    /// The files by reason.
+    pub sum: SumAnswer,
+}
+
+/// Runs the command.
+pub fn run(command: &Explain, global: &Global, talk: &Talk) -> Result<Exit> {
+    let ledger = Ledger::of_package(&command.package)?;
+    let document = match &command.name {
+        None => Document {
+            name: None,
+            answers: vec![Answer::Summary(SummaryAnswer {
+                about: ledger.about.clone(),
+                sum: SumAnswer::of(&ledger, "environment", "the environment", |_| true),
+            })],
+            more: 0,
+            problems: Vec::new(),
+        },
+        Some(name) => explain(&ledger, name, &command.package, global, talk)?,
+    };
+    for problem in &document.problems {
+        Talk::warn(problem);
+    }
+    if global.json {
+        println!("{}", serde_json::to_string_pretty(&document)?);
+    } else {
+        print!("{}", explain_text::render(&document));
+    }
+    Ok(Exit::Done)
+}
+
+fn explain(
+    ledger: &Ledger,
+    name: &str,
+    folder: &Path,
+    global: &Global,
+    talk: &Talk,
+) -> Result<Document> {
+    if name.is_empty() || name.len() > MAX_NAME {
+        return Err(bad_input("NAME is empty or too long; name a file, a module or a function"));
+    }
+    let modules = Modules::new(ledger.files.iter().map(|file| file.path.as_str()));
+    let meanings = explain_names::meanings(ledger, &modules, name);
+    let mut document = Document {
+        name: Some(name.to_owned()),
+        answers: Vec::new(),
+        more: 0,
+        problems: Vec::new(),
+    };
+    of_record(ledger, name, &meanings, folder, &mut document);
+    let searched = wanted(name, &meanings);
+    if meanings.modules.is_empty() && searched.is_none() && !meanings.architecture {
+        return nothing_else(document, ledger, &modules, name);
+    }
+    let original = Original::find(ledger, global);
+    of_modules(ledger, &meanings, &original, talk, &mut document);
+    if meanings.architecture {
+        let find = || explain_gpu::architecture(ledger, &original, name);
+        let (answer, problems) = talk.phase("search", find);
+        match answer {
+            Some(answer) => {
+                document.answers.push(Answer::Architecture(answer));
+                document.problems.extend(problems);
+            }
+            None => return Err(no_architecture(name, &problems)),
+        }
+    }
+    let mut unsearched = String::new();
+    if let Some(wanted) = searched {
+        match talk.phase("search", || explain_code::find(ledger, &original, &wanted)) {
+            Ok(found) if found.matches > 0 => {
+                document.problems.extend(found.unread.iter().cloned());
+                document.answers.push(Answer::Functions(found));
+            }
+            Ok(found) if meanings.is_empty() => document.problems.extend(found.unread),
+            Err(problem) if meanings.is_empty() => {
+                unsearched = format!("; functions and operators were not searched: {problem}");
+            }
+            Ok(_) | Err(_) => {}
+        }
+    }
+    if !document.answers.is_empty() {
+        document.problems.dedup();
+        return Ok(document);
+    }
+    let mut near = explain_names::nearest(ledger, &modules, name);
+    if unsearched.is_empty() {
+        near.extend(explain_code::nearest(ledger, &original, name));
+    }
+    Err(nothing(name, &near, &unsearched))
+}
+
+/// Adds what the record alone says, modules aside.
+fn of_record(
+    ledger: &Ledger,
+    name: &str,
+    meanings: &Meanings<'_>,
+    folder: &Path,
+    document: &mut Document,
+) {
+    if let Some(number) = meanings.distribution {
+        let title = ledger.about.distributions.get(number as usize).map_or(name, String::as_str);
+        let sum = SumAnswer::of(ledger, "distribution", title, |file| file.owner == Some(number));
+        document.answers.push(Answer::Sum(sum));
+    }
+    if meanings.folder {
+        let below = format!("{}/", name.trim_end_matches('/'));
+        let inside = |file: &ledger::File| file.path.starts_with(&below);
+        document.answers.push(Answer::Sum(SumAnswer::of(ledger, "folder", name, inside)));
+    }
+    for file in meanings.files.iter().take(MOST) {
+        document.answers.push(match ledger.libraries.get(&file.path) {
+            Some(library) => Answer::Library(LibraryAnswer::of(ledger, file, library, folder)),
+            None => Answer::File(FileAnswer::of(ledger, file)),
+        });
+    }
+    for (_, file) in meanings.modules.iter().take(MOST) {
+        if let Some(file) = file
+            && let Some(library) = ledger.libraries.get(&file.path)
+        {
+            document
+                .answers
+                .push(Answer::Library(LibraryAnswer::of(ledger, file, library, folder)));
+        }
+    }
+    let more = |count: usize| count.saturating_sub(MOST);
+    document.more = more(meanings.files.len()) + more(meanings.modules.len());
+}
+
+/// Adds what is to be said of modules, with the imports of the environment where it is there.
+fn of_modules(
+    ledger: &Ledger,
+    meanings: &Meanings<'_>,
+    original: &Original<'_>,
+    talk: &Talk,
+    document: &mut Document,
+) {
+    if meanings.modules.is_empty() {
+        return;
+    }
+    let imports = match original.graph_if_there(talk) {
+        Ok(graph) => {
+            let imports = Imports::new(graph, original.hot());
+            match imports.unknown() {
+                0 => {}
+                count => document.problems.push(format!(
+                    "{count} of the modules that were imported are not as they were when they were packed, or not understood: what they import is not known; pack again"
+                )),
+            }
+            Some(imports)
+        }
+        Err(problem) => {
+            let what = "who imports it is not known without the environment's sources";
+            document.problems.push(format!("{what}: {problem}"));
+            None
+        }
+    };
+    for (module, file) in meanings.modules.iter().take(MOST) {
+        if let Some(file) = file
+            && original.problem().is_none()
+            && let Err(problem) = original.locate(file)
+        {
+            document.problems.push(problem);
+        }
+        let answer = explain_modules::module(ledger, module, *file, imports.as_ref());
+        document.answers.push(Answer::Module(answer));
+    }
+}
+
+/// What of the libraries' functions a name may mean: for one that means something else, only
+/// those of that very name; none for one that is written as nothing of theirs is.
+fn wanted<'n>(name: &'n str, meanings: &Meanings<'_>) -> Option<Wanted<'n>> {
+    if let Some(operator) = explain_symbols::operator(name) {
+        return Some(operator);
+    }
+    if name.contains('/') || meanings.architecture {
+        return None;
+    }
+    if meanings.is_empty() {
+        return Some(Wanted::Part(name));
+    }
+    let identifier = name.bytes().all(|byte| byte == b'_' || byte.is_ascii_alphanumeric());
+    identifier.then_some(Wanted::Exactly(name))
+}
+
+fn nothing_else(
+    document: Document,
+    ledger: &Ledger,
+    modules: &Modules,
+    name: &str,
+) -> Result<Document> {
+    if document.answers.is_empty() {
+        return Err(nothing(name, &explain_names::nearest(ledger, modules, name), ""));
+    }
+    Ok(document)
+}
+
+fn nothing(name: &str, near: &[String], unsearched: &str) -> anyhow::Error {
+    let advice = if near.is_empty() {
+        "`taper explain OUT` says what there is".to_owned()
+    } else {
+        format!("the nearest are {}", near.join(", "))
+    };
+    bad_input(format!(
+        "{name} names no file, library, module, distribution, function, operator or GPU \
+         architecture that this package was made from; {advice}{unsearched}"
+    ))
+}
+
+fn no_architecture(name: &str, all: &[String]) -> anyhow::Error {
+    bad_input(format!(
+        "the environment has no GPU code for {name}; it has {}",
+        if all.is_empty() { "none".to_owned() } else { all.join(", ") }
+    ))
+}
