@@ -49,7 +49,9 @@ impl Marshal {
     /// Three numbers, as a tuple.
     pub fn place(&mut self, place: [u32; 3]) {
         self.tuple(3);
-        place.into_iter().for_each(|word| self.number(word as i32));
+        for word in place {
+            self.number(word as i32);
+        }
     }
 
     /// The bytes.

@@ -70,8 +70,8 @@ impl GpuSide {
     /// distribution but the CUDA runtime, and every other library that holds GPU
     /// code *and* is linked against a vendor library besides the runtime (PyTorch's
     /// own CUDA half is). A library that holds GPU code beside CPU code and needs
-    /// only PyTorch (torchvision's) stays; its GPU code is not touched and so
-    /// does not enter the package.
+    /// only PyTorch (torchvision's) stays; its GPU code is not touched, and leaves
+    /// with the read-only pages of which that is true, but not from a writable segment.
     pub fn find(environment: &Environment) -> Result<Self, Error> {
         let vendor_file = |file: &File| {
             file.distribution.is_some_and(|index| is_vendor(&environment.distributions[index].name))

@@ -11,7 +11,7 @@ pub enum Level {
     /// Within 3 % of the best size, in a third of its time.
     #[default]
     Default,
-    /// Smaller by 2 %, in a third more time.
+    /// Smaller by 2 %, in half as much time again.
     Good,
     /// Near the best size: for what is small and read at every start.
     High,
@@ -24,7 +24,7 @@ impl Level {
         match self {
             Self::Fast => 3,
             Self::Default => 14,
-            Self::Good => 16,
+            Self::Good => 17,
             Self::High => 18,
             Self::Max => 19,
         }
