@@ -69,7 +69,7 @@ def plain(folder):
 "#;
 
 /// A module's functions remember from the end of its body.
-const CALLING: &str = r#"
+const CALLING: &str = r"
 from torch.reading import *
 try:
     fails(FOLDER)
@@ -80,10 +80,10 @@ names(FOLDER, prefix='a')
 by_path(Path(FOLDER))
 RESULTS = [counts(FOLDER), appends(FOLDER), by_environment(FOLDER), by_interpreter(FOLDER),
            by_chance(FOLDER), placed(FOLDER), plain(FOLDER)]
-"#;
+";
 
 /// What compiles while it is imported.
-const COMPILING: &str = r#"
+const COMPILING: &str = r"
 import dataclasses, re
 from dataclasses import dataclass, field
 
@@ -100,9 +100,9 @@ class Fixed:
 WORD = re.compile(r'(?P<head>[a-z]+)-(?P<tail>[0-9é]+)', re.IGNORECASE)
 RAW = re.compile(rb'[\x00-\x1f]+(?=x)')
 SET = re.compile('[[a-z]')
-"#;
+";
 
-const PROGRAM: &str = r#"
+const PROGRAM: &str = r"
 import warnings
 warnings.simplefilter('error')
 import dataclasses, functools, inspect, os, pickle, re, sys
@@ -137,7 +137,7 @@ print(pickle.loads(pickle.dumps(c.WORD)) == c.WORD, re.compile('later(x)?').matc
 class Later:
     z: int
 print(Later(4), re.sub('a+', 'b', 'caat'))
-"#;
+";
 
 fn packed(words: &[&str]) -> (World, PathBuf) {
     let parts: Vec<(String, String)> = (0..12)
