@@ -281,8 +281,12 @@ impl Parser<'_> {
                 if self.accept("]") {
                     return Some(Const::Opaque);
                 }
+                let start = self.at;
                 self.value()?;
-                self.accept(",");
+                // A value may be empty; a list of nothing but such would have no end.
+                if !self.accept(",") && self.at == start {
+                    return None;
+                }
             }
         }
         let end = rest.iter().position(|byte| matches!(byte, b',' | b')' | b']'))?;
@@ -333,9 +337,18 @@ mod tests {
     #[test]
     fn what_is_no_schema_is_none() {
         let deep = format!("aten::f({}Tensor x) -> Tensor", "(".repeat(10_000));
-        for text in
-            ["", "f", "f(", "f()", "f() -> ", "a::f(int) -> int", "a::f(Foo x) -> int", &deep]
-        {
+        let unended = "a::f(int[2]? x=[1e` *, .e.) -> (int a)";
+        for text in [
+            "",
+            "f",
+            "f(",
+            "f()",
+            "f() -> ",
+            "a::f(int) -> int",
+            "a::f(Foo x) -> int",
+            &deep,
+            unended,
+        ] {
             assert!(Schema::parse(text, None).is_none(), "{text}");
         }
     }
