@@ -16,7 +16,6 @@ import marshal
 import os
 import re
 import sys
-import time
 import types
 import warnings
 from base64 import b64encode
@@ -133,7 +132,7 @@ class Function:
         self.function = function
         self.module, self.name = function.__module__, function.__name__
         self.answers, self.texts = {}, {}
-        self.files, self.calls, self.seconds = 0, 0, 0.0
+        self.files, self.calls = 0, 0
         self.reads = [0]
         self.against = None
 
@@ -150,7 +149,7 @@ class Function:
         before = None
         if self.calls == 0 and f"{self.module}.{self.name}" in CLOSELY:
             before = collections()
-        reads, start = [0], time.perf_counter()
+        reads = [0]
         self.reads, current = reads, self
         try:
             answer = self.function(*words, **named)
@@ -158,7 +157,6 @@ class Function:
             current = None
         if reads[0] < FEW:
             return answer
-        self.seconds += time.perf_counter() - start
         self.calls += 1
         self.files += reads[0]
         if before is not None:
@@ -315,6 +313,8 @@ def main():
     for name in ("__getitem__", "__contains__", "__iter__"):
         watched(type(os.environ), name, "the environment")
     watched(os, "getcwd", "the working folder")
+    for name in ("cpu_count", "sched_getaffinity", "uname", "getpid", "getuid", "geteuid", "getlogin"):
+        watched(os, name, "the machine or the process")
     sys.addaudithook(audit)
     for name in ABOUT["modules"]:
         try:
@@ -336,7 +336,6 @@ def told():
             "name": one.name,
             "calls": one.calls,
             "files": one.files,
-            "seconds": one.seconds,
             "against": one.against or "",
             "answers": {
                 b64encode(key).decode(): b64encode(answer).decode()

@@ -52,6 +52,10 @@ def by_interpreter(folder):
     return f'{len(read(folder))} {len(os.listdir(sys.base_prefix))}'
 
 @functools.lru_cache
+def by_machine(folder):
+    return f'{len(read(folder))} {os.cpu_count()}'
+
+@functools.lru_cache
 def by_chance(folder):
     return f'{len(read(folder))} {hash("word")}'
 
@@ -79,7 +83,7 @@ names(FOLDER)
 names(FOLDER, prefix='a')
 by_path(Path(FOLDER))
 RESULTS = [counts(FOLDER), appends(FOLDER), by_environment(FOLDER), by_interpreter(FOLDER),
-           by_chance(FOLDER), placed(FOLDER), plain(FOLDER)]
+           by_machine(FOLDER), by_chance(FOLDER), placed(FOLDER), plain(FOLDER)]
 ";
 
 /// What compiles while it is imported.
@@ -188,6 +192,7 @@ fn a_function_remembers_only_what_its_files_say() {
         ("appends", "it changes a list"),
         ("by_environment", "it asks for the environment"),
         ("by_interpreter", "it lists"),
+        ("by_machine", "it asks for the machine"),
         ("by_chance", "another process had another answer"),
         ("placed", "an answer names a place of this machine"),
     ] {
