@@ -13,9 +13,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 /// Imports modules under observation.
 const OBSERVE: &str = include_str!("observe.py");
@@ -167,27 +165,11 @@ fn agreed(one: &Said, others: &[Said]) -> Result<Function, String> {
 fn ask(python: &Path, question: &Question<'_>, seed: u32) -> Result<Answer, Error> {
     let fail = |reason: String| Error::Run { python: python.into(), reason };
     let question = serde_json::to_vec(question).map_err(|error| fail(error.to_string()))?;
-    let mut child = Command::new(python)
-        .args(["-B", "-W", "ignore", "-c", OBSERVE])
-        .env("PYTHONHASHSEED", seed.to_string())
-        // Nothing lies in this folder that could be imported.
-        .current_dir("/proc/self/fdinfo")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(|error| fail(error.to_string()))?;
-    if let Some(mut input) = child.stdin.take() {
-        // If it ended, its exit code says more.
-        let _ = input.write_all(&question);
-    }
-    let done = child.wait_with_output().map_err(|error| fail(error.to_string()))?;
-    if !done.status.success() {
-        let said = String::from_utf8_lossy(&done.stderr);
-        return Err(fail(said.lines().last().unwrap_or("it said nothing").to_owned()));
-    }
-    if done.stdout.len() > MAX_SAID {
+    let seed = seed.to_string();
+    let said = environment::ask(python, OBSERVE, &question, &[("PYTHONHASHSEED", &seed)]);
+    let said = said.map_err(fail)?;
+    if said.len() > MAX_SAID {
         return Err(fail("its answer is too long".to_owned()));
     }
-    serde_json::from_slice(&done.stdout).map_err(|error| fail(error.to_string()))
+    serde_json::from_slice(&said).map_err(|error| fail(error.to_string()))
 }

@@ -9,9 +9,7 @@
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 /// The modules that begin a group which is worth waiting for: with what it alone imports,
 /// this one takes a quarter of `import torch`. Nothing is taken for granted of them.
@@ -73,28 +71,12 @@ impl Group {
 /// [`Error::Run`], where torch cannot be imported or the answer makes no sense.
 pub fn prove(python: &Path, root: &str) -> Result<Group, Error> {
     let fail = |reason: String| Error::Run { python: python.into(), reason };
-    let mut child = Command::new(python)
-        .args(["-B", "-W", "ignore", "-c", PROVE])
-        // Nothing lies in this folder that could be imported.
-        .current_dir("/proc/self/fdinfo")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(|error| fail(error.to_string()))?;
-    if let Some(mut input) = child.stdin.take() {
-        // If it ended, its exit code says more.
-        let _ = writeln!(input, "{root}");
-    }
-    let done = child.wait_with_output().map_err(|error| fail(error.to_string()))?;
-    if !done.status.success() {
-        let said = String::from_utf8_lossy(&done.stderr);
-        return Err(fail(said.lines().last().unwrap_or("it said nothing").to_owned()));
-    }
-    if done.stdout.len() > MAX_ANSWER {
+    let answer =
+        environment::ask(python, PROVE, format!("{root}\n").as_bytes(), &[]).map_err(fail)?;
+    if answer.len() > MAX_ANSWER {
         return Err(fail("its answer is too long".to_owned()));
     }
-    serde_json::from_slice(&done.stdout).map_err(|error| fail(error.to_string()))
+    serde_json::from_slice(&answer).map_err(|error| fail(error.to_string()))
 }
 
 /// The module of Python that tells a package which groups wait, and whether it `spares` the

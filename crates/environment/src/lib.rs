@@ -3,11 +3,13 @@
 //! Nothing is changed, and nothing of the environment is run but the interpreter,
 //! once, to ask where it imports from.
 
+mod ask;
 mod distribution;
 mod interpreter;
 mod kind;
 mod scan;
 
+pub use ask::ask;
 pub use distribution::Distribution;
 pub use interpreter::Interpreter;
 pub use kind::Kind;

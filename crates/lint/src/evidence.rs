@@ -3,9 +3,7 @@
 use imports::{Import, Place};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write;
 use std::path::Path;
-use std::process::{Command, Stdio};
 
 /// What is run in the environment's interpreter.
 const MEASURE: &str = include_str!("measure.py");
@@ -81,25 +79,9 @@ pub fn measure(
             serde_json::json!({"text": text, "parent": import.top(), "leaves": leaves})
         })
         .collect();
-    // Nothing lies in this folder that could be imported.
-    let mut child = Command::new(python)
-        .args(["-B", "-W", "ignore", "-c", MEASURE])
-        .current_dir("/proc/self/fdinfo")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(|error| fail(error.to_string()))?;
-    if let Some(mut input) = child.stdin.take() {
-        // If it ended, its exit code says more.
-        let _ = input.write_all(serde_json::Value::from(list).to_string().as_bytes());
-    }
-    let done = child.wait_with_output().map_err(|error| fail(error.to_string()))?;
-    if !done.status.success() {
-        let said = String::from_utf8_lossy(&done.stderr);
-        return Err(fail(said.lines().last().unwrap_or("it said nothing").to_owned()));
-    }
+    let question = serde_json::Value::from(list).to_string();
+    let answer = environment::ask(python, MEASURE, question.as_bytes(), &[]).map_err(fail)?;
     let found: Vec<Evidence> =
-        serde_json::from_slice(&done.stdout).map_err(|error| fail(error.to_string()))?;
+        serde_json::from_slice(&answer).map_err(|error| fail(error.to_string()))?;
     Ok(imports.iter().map(|import| import.text()).zip(found).collect())
 }
