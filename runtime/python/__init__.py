@@ -25,7 +25,7 @@ from importlib.machinery import (
     SourceFileLoader,
     SourcelessFileLoader,
 )
-from importlib.util import decode_source, spec_from_file_location
+from importlib.util import decode_source, source_hash, spec_from_file_location
 
 from _taper import arenas, collector, compiled
 from _taper.planned import DEFERRED
@@ -43,6 +43,7 @@ _KEPT_LATER = 12 << 20
 
 # How the file of a module starts that has its source elsewhere or nowhere.
 _STUB = b'exec(__import__("_taper").code(__file__))'
+_STUB_SIZE = len(_STUB) + 1
 
 _ERRORS = {
     -1: "it is not a store of this version of taper",
@@ -132,7 +133,9 @@ try:
     _store = _Store(os.path.join(_HERE, "modules"))
     # By folder, its first row in the table and the names of its modules; by module and
     # function, the place of its answers.
-    _store.first_cold, _folders, _answers, _compiled_before = marshal.loads(_store.chunk(0))
+    # By path, the hash of the source of a stored module that lies in its file; what is out.
+    _index = marshal.loads(_store.chunk(0))
+    _store.first_cold, _folders, _answers, _compiled_before, _with_source, _out = _index
     # For each module the places of its code and of its source.
     _table = _store.chunk(1).cast("I")
 except OSError as _error:
@@ -170,6 +173,30 @@ def _row(path):
         return None
     folder, _, name = inside[:-3].rpartition("/")
     return _modules(folder).get(name)
+
+
+def _intact(path, inside):
+    """Whether the file of a stored module is still what was written there: somebody may have
+    edited it, or installed another version of the package, or removed it."""
+    wanted = _with_source.get(inside)
+    try:
+        if wanted is None:
+            # All of these files have one length, which no module has that does something.
+            return os.stat(path).st_size == _STUB_SIZE
+        with _open(path, "rb") as file:
+            return source_hash(file.read()) == wanted
+    except OSError:
+        return False
+
+
+def _changed(names):
+    """Whether a module of these, all in the store, is no longer what was packed."""
+    for name in names:
+        place = name.replace(".", "/")
+        inside = place + ("/__init__.py" if "__init__" in _modules(place) else ".py")
+        if not _intact(_ROOT + inside, inside):
+            return True
+    return False
 
 
 def _source(path):
@@ -320,7 +347,9 @@ class Finder:
             return self._on_disk().find_spec(fullname, target)
         place = _ROOT + key.replace("/", os.sep)
         path = place + os.sep + "__init__.py" if package else place + ".py"
-        if fullname in DEFERRED:
+        if not _intact(path, key + ("/__init__.py" if package else ".py")):
+            return self._on_disk().find_spec(fullname, target)
+        if fullname in DEFERRED and not _changed(DEFERRED[fullname]["members"]):
             loader = _Waiting(fullname, path)
         elif fullname in _answers:
             loader = _Remembering(fullname, path)
@@ -343,18 +372,9 @@ class Finder:
         """What `pkgutil.iter_modules` lists: names, and whether they are packages."""
         import pkgutil
 
-        found = {}
-        if os.path.isdir(self.path):
-            for name, package in pkgutil.iter_importer_modules(self._on_disk()):
-                found[name] = package
-        for name in _modules(self._inside):
-            if name != "__init__":
-                found[name] = False
-        for folder in _folders:
-            parent, _, name = folder.rpartition("/")
-            if folder and parent == self._inside and "__init__" in _modules(folder):
-                found[name] = True
-        return [(prefix + name, found[name]) for name in sorted(found)]
+        # Each has a file.
+        found = pkgutil.iter_importer_modules(self._on_disk()) if os.path.isdir(self.path) else ()
+        return sorted((prefix + name, package) for name, package in found)
 
 
 def _hook(folder):
@@ -385,6 +405,11 @@ def code(path, level=1):
 def entered(path):
     """Like `code`, at the start of an import; `left` is to be called at its end."""
     collector.begin()
+    # This bytecode is used whatever the file says.
+    place = os.path.abspath(path)
+    if not _intact(place, _inside(place)):
+        with _open(place, "rb") as file:
+            return compile(file.read(), path, "exec", dont_inherit=True)
     return code(path, 2)
 
 
@@ -425,6 +450,8 @@ def _stands_in(
         # These frames are no part of the program: a bare `raise` does not add them again
         # (Python 3.10 shows them).
         error.__traceback__ = None if opener is _opener else error.__traceback__.tb_next
+        if error.__class__ is FileNotFoundError:
+            _explain(error)
         raise
 
 
@@ -471,8 +498,47 @@ def _memory():
             return os.dup(file.fileno())
 
 
+class Absent:
+    """Asked for modules and distributions that nothing else has found: says of those that taper
+    left out that it did, where an error is what comes next."""
+
+    @staticmethod
+    def find_spec(fullname, path=None, target=None):
+        if fullname.partition(".")[0] in _out[0]:
+            from _taper import absent
+
+            error = absent.module(fullname, path, target, sys._getframe(1))
+            if error is not None:
+                raise error
+        return None
+
+    @staticmethod
+    def find_distributions(context=None):
+        if getattr(context, "name", None) and _out[1]:
+            from _taper import absent
+
+            absent.distribution(context.name, sys._getframe(1))
+        return ()
+
+
+# Python leaves its own frames out of the traceback of an import that fails, by this name.
+Absent.find_spec.__code__ = Absent.find_spec.__code__.replace(
+    co_filename="<frozen importlib._bootstrap>"
+)
+sys.meta_path.append(Absent)
+
+
+def _explain(error):
+    """Adds to the error of a file of the package that is out that it is."""
+    inside = _inside(os.path.abspath(_name(error.filename)))
+    if inside is not None:
+        from _taper import absent
+
+        absent.file(error, inside)
+
+
 _open = io.open
-if any(_table[3::6]):
+if any(_table[3::6]) or _out[0]:
     # A bound method, as the function in C is, does not become one of a class that keeps it.
     _stands_in.__name__ = _stands_in.__qualname__ = "open"
     _stands_in.__module__, _stands_in.__doc__ = _open.__module__, _open.__doc__

@@ -14,8 +14,11 @@ pub struct Distribution {
     pub version: String,
     /// Its metadata folder, as a path in site-packages.
     pub metadata: String,
-    /// Whether it belongs to a package's scope: all but the installers themselves.
+    /// Whether it belongs to a package's scope: all but the installers themselves, and these
+    /// where one in scope requires them, a run used them or a person named them.
     pub in_scope: bool,
+    /// What it requires of pip, setuptools and wheel.
+    pub installers: Vec<String>,
 }
 
 /// How the names of metadata folders end.
@@ -23,6 +26,18 @@ pub(crate) const FOLDERS: [&str; 2] = [".dist-info", ".egg-info"];
 
 /// What installs distributions and is not used by them.
 const INSTALLERS: [&str; 3] = ["pip", "setuptools", "wheel"];
+
+/// A distribution's name as PEP 503 compares it.
+pub fn normalized(name: &str) -> String {
+    let mut out = String::with_capacity(name.len());
+    for part in name.split(['-', '_', '.']).filter(|part| !part.is_empty()) {
+        if !out.is_empty() {
+            out.push('-');
+        }
+        out.push_str(&part.to_ascii_lowercase());
+    }
+    out
+}
 
 impl Distribution {
     /// Reads the distribution whose metadata folder `name` lies in `root`. One
@@ -44,7 +59,8 @@ impl Distribution {
         };
         let title = header("Name").unwrap_or_else(|| fallback.to_owned());
         Self {
-            in_scope: !INSTALLERS.contains(&title.to_ascii_lowercase().as_str()),
+            in_scope: !INSTALLERS.contains(&normalized(&title).as_str()),
+            installers: Vec::new(),
             version: header("Version").unwrap_or_else(|| version.to_owned()),
             name: title,
             metadata: name.to_owned(),

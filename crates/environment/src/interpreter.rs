@@ -1,6 +1,6 @@
 //! The interpreter and where it imports from.
 
-use crate::Error;
+use crate::{Error, Sources};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -27,11 +27,15 @@ pub struct Interpreter {
     /// The folders that distributions are installed in, in the order in which they
     /// are searched, links resolved.
     pub site_packages: Vec<PathBuf>,
+    /// What else it finds modules by.
+    pub sources: Sources,
 }
 
 /// What [`QUESTION`] prints.
 #[derive(Deserialize)]
 struct Answer {
+    #[serde(flatten)]
+    sources: Sources,
     executable: String,
     base_executable: String,
     prefix: String,
@@ -43,28 +47,7 @@ struct Answer {
     folders: Vec<String>,
 }
 
-/// Not isolated (`-I`), which would leave out a user's site-packages; so a `json.py` in
-/// the current folder is kept from being imported here.
-const QUESTION: &str = "
-import sys
-if sys.path[:1] == ['']:
-    del sys.path[0]
-import importlib.util, json, platform, site, sysconfig
-paths = sysconfig.get_paths()
-known = [paths['purelib'], paths['platlib']]
-if hasattr(site, 'getsitepackages'):
-    known += site.getsitepackages()
-if site.ENABLE_USER_SITE:
-    known.append(site.getusersitepackages())
-print(json.dumps(dict(
-    executable=sys.executable,
-    base_executable=getattr(sys, '_base_executable', None) or sys.executable,
-    prefix=sys.prefix, base_prefix=sys.base_prefix,
-    version=list(sys.version_info[:2]), full_version=platform.python_version(),
-    machine=platform.machine(), magic=list(importlib.util.MAGIC_NUMBER),
-    folders=[path for path in sys.path if path in known]
-)))
-";
+const QUESTION: &str = include_str!("question.py");
 
 impl Interpreter {
     /// Asks the interpreter `python`, or else the one of `$VIRTUAL_ENV`, or else the
@@ -82,7 +65,6 @@ impl Interpreter {
         let done = Command::new(&python)
             .args(["-B", "-c", QUESTION])
             .stdin(Stdio::null())
-            .env_remove("PYTHONPATH")
             .env_remove("PYTHONHOME")
             .output()
             .map_err(|error| match error.kind() {
@@ -109,6 +91,10 @@ impl Interpreter {
                 site_packages.push(folder);
             }
         }
+        let sources = answer.sources.resolved();
+        if let Some((name, tree)) = sources.lost.first() {
+            return Err(Error::Lost { name: name.clone(), tree: tree.clone() });
+        }
         Ok(Self {
             executable: answer.executable.into(),
             base_executable: resolved(&answer.base_executable),
@@ -122,6 +108,7 @@ impl Interpreter {
                 .try_into()
                 .map_err(|_| fail("its bytecode has an unknown form".into()))?,
             site_packages,
+            sources,
         })
     }
 

@@ -8,12 +8,16 @@ mod distribution;
 mod interpreter;
 mod kind;
 mod scan;
+mod scope;
+mod sources;
 
 pub use ask::ask;
-pub use distribution::Distribution;
+pub use distribution::{Distribution, normalized};
 pub use interpreter::Interpreter;
 pub use kind::Kind;
 pub use scan::{Environment, File, Problem};
+pub use scope::Used;
+pub use sources::{Place, Sources};
 
 use std::path::PathBuf;
 
@@ -45,6 +49,23 @@ pub enum Error {
          environment with --python"
     )]
     NoTorch(PathBuf),
+    /// A distribution is installed in place by something whose modules cannot be told.
+    #[error(
+        "{name} is installed in place (editable), and nothing says which modules of {tree} it \
+         has; install it with `pip install {tree}` before packing"
+    )]
+    Lost {
+        /// Its metadata folder.
+        name: String,
+        /// Its source tree.
+        tree: PathBuf,
+    },
+    /// It is a package of taper's already.
+    #[error(
+        "{0} holds a package that taper made (_taper); name the environment that was packed with \
+         --python"
+    )]
+    Packed(PathBuf),
     /// A site-packages folder cannot be read.
     #[error("cannot read {path}: {source}")]
     Folder {

@@ -1,7 +1,7 @@
 //! Every file of an environment.
 
 use crate::distribution::{FOLDERS, owners};
-use crate::{Distribution, Error, Interpreter, Kind};
+use crate::{Distribution, Error, Interpreter, Kind, Place, normalized};
 use rayon::prelude::*;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,6 +15,9 @@ use std::path::{Path, PathBuf};
 pub struct Environment {
     /// Its interpreter.
     pub interpreter: Interpreter,
+    /// Where its files lie: the site-packages folders, and then what Python finds by other ways,
+    /// each with what it is called in a package.
+    pub places: Vec<Place>,
     /// Its distributions, by site-packages folder and then by metadata folder.
     pub distributions: Vec<Distribution>,
     /// Its files, sorted by path. Where two site-packages folders have a file of the
@@ -29,9 +32,9 @@ pub struct Environment {
 /// One file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct File {
-    /// Its path in its site-packages folder, `/` between parts.
+    /// Its path in site-packages, or where it would be there, `/` between parts.
     pub path: String,
-    /// The index of that folder in [`Interpreter::site_packages`].
+    /// The index of its place in [`Environment::places`].
     pub root: usize,
     /// Bytes.
     pub size: u64,
@@ -73,29 +76,43 @@ struct Found {
 }
 
 impl Environment {
-    /// Walks the site-packages folders of `interpreter`. Files that cannot be read
-    /// are listed as problems and do not end the scan.
+    /// Walks the site-packages folders of `interpreter` and what is installed in place. Files
+    /// that cannot be read are listed as problems and do not end the scan.
+    ///
+    /// # Errors
+    /// [`Error::Folder`] for one of these folders, [`Error::Packed`] for a package of taper's.
     pub fn scan(interpreter: Interpreter) -> Result<Self, Error> {
         let mut all = Self {
             interpreter,
+            places: Vec::new(),
             distributions: Vec::new(),
             files: Vec::new(),
             problems: Vec::new(),
             by_path: BTreeMap::new(),
         };
-        let roots = all.interpreter.site_packages.clone();
-        for (number, root) in roots.iter().enumerate() {
-            all.add(number, root)?;
+        for root in all.interpreter.site_packages.clone() {
+            if root.join("_taper/__init__.py").exists() {
+                return Err(Error::Packed(root));
+            }
+            all.add(&root)?;
         }
-        all.files.sort_by(|a, b| a.path.cmp(&b.path));
-        all.by_path =
-            all.files.iter().enumerate().map(|(index, file)| (file.path.clone(), index)).collect();
+        for place in all.interpreter.sources.places() {
+            all.add_place(place);
+        }
+        all.order();
+        all.settle_scope();
         Ok(all)
     }
 
-    fn add(&mut self, number: usize, root: &Path) -> Result<(), Error> {
+    /// Sorts the files, and finds them by their paths.
+    pub(crate) fn order(&mut self) {
+        self.files.sort_by(|a, b| a.path.cmp(&b.path));
+        self.by_path =
+            self.files.iter().enumerate().map(|(at, file)| (file.path.clone(), at)).collect();
+    }
+
+    fn add(&mut self, root: &Path) -> Result<(), Error> {
         let fail = |source| Error::Folder { path: root.into(), source };
-        let first = self.distributions.len();
         let mut names = Vec::new();
         for entry in fs::read_dir(root).map_err(fail)? {
             let entry = entry.map_err(fail)?;
@@ -104,36 +121,98 @@ impl Environment {
             names.extend(name.filter(is_metadata).filter(|_| entry.path().is_dir()));
         }
         names.sort();
-        let numbered: Vec<(usize, Distribution)> = names
-            .par_iter()
+        let read: Vec<Distribution> =
+            names.par_iter().map(|name| Distribution::read(root, name)).collect();
+        // Python finds the first of two with one name.
+        let (hidden, read): (Vec<_>, Vec<_>) =
+            read.into_iter().partition(|one| self.distribution(&one.name).is_some());
+        let hidden: BTreeSet<String> = hidden.into_iter().map(|one| one.metadata).collect();
+        let first = self.distributions.len();
+        let numbered: Vec<(usize, Distribution)> = read
+            .into_iter()
             .enumerate()
-            .map(|(index, name)| (first + index, Distribution::read(root, name)))
+            .map(|(index, mut one)| {
+                let required = self.interpreter.sources.requires.get(&root.join(&one.metadata));
+                one.installers = required.cloned().unwrap_or_default();
+                (first + index, one)
+            })
             .collect();
         let owners = owners(root, &numbered);
         self.distributions.extend(numbered.into_iter().map(|(_, distribution)| distribution));
-        let (found, problems) = walk(root);
+        let (found, problems) = walk(root, &|_| true);
         self.problems.extend(problems);
-        let known: BTreeSet<String> = self.files.iter().map(|file| file.path.clone()).collect();
-        for found in found.into_iter().filter(|found| !known.contains(&found.path)) {
+        let shadows = Shadows::of(self);
+        self.places.push(Place { name: String::new(), path: root.into() });
+        for found in found {
+            let top = found.path.split('/').next().unwrap_or_default();
+            if hidden.contains(top) || shadows.hide(&found.path) {
+                continue;
+            }
             let distribution = owners
                 .get(&found.path)
                 .or_else(|| owners.get(&source_of(&found.path)?))
                 .copied()
                 .or_else(|| self.owner_of_metadata(&found.path));
-            let in_scope = distribution.is_none_or(|owner| self.distributions[owner].in_scope);
-            let Found { path, size, mode, mtime, kind } = found;
-            self.files.push(File {
-                path,
-                root: number,
-                size,
-                mode,
-                mtime,
-                kind,
-                distribution,
-                in_scope,
-            });
+            self.push(found, distribution);
         }
         Ok(())
+    }
+
+    /// Adds the files of a module, a package or a metadata folder that lies elsewhere than in
+    /// site-packages. A source tree may hold more than its modules: hidden folders and virtual
+    /// environments are no part of them.
+    pub(crate) fn add_place(&mut self, place: Place) {
+        if place.path.is_file() {
+            let parent = place.path.parent().unwrap_or(Path::new("/")).to_path_buf();
+            let (found, _, problems) = list(&parent, &parent);
+            self.problems.extend(problems.into_iter().filter(|one| one.path == place.path));
+            let name = place.path.strip_prefix(&parent).map(Path::to_path_buf).unwrap_or_default();
+            let found: Vec<Found> =
+                found.into_iter().filter(|found| Path::new(&found.path) == name).collect();
+            return self.add_found(place, found, |place, _| place.name.clone());
+        }
+        let visible = |folder: &Path| {
+            let hidden = folder.file_name().is_some_and(|name| name.as_encoded_bytes()[0] == b'.');
+            !hidden && !folder.join("pyvenv.cfg").exists()
+        };
+        let (found, problems) = walk(&place.path, &visible);
+        self.problems.extend(problems);
+        self.add_found(place, found, |place, found| format!("{}/{found}", place.name));
+    }
+
+    fn add_found(&mut self, place: Place, found: Vec<Found>, named: fn(&Place, &str) -> String) {
+        let owner = self.owner_of_tree(&place.path);
+        let shadows = Shadows::of(self);
+        self.places.push(place.clone());
+        for found in found {
+            let path = named(&place, &found.path);
+            if !shadows.hide(&path) {
+                let kind = match found.kind {
+                    // What a file is depends on its place.
+                    Kind::Data => Kind::of(&path, &[]),
+                    kind => kind,
+                };
+                let owner = owner.or_else(|| self.owner_of_metadata(&path));
+                self.push(Found { path, kind, ..found }, owner);
+            }
+        }
+    }
+
+    /// Adds a file of the last place.
+    fn push(&mut self, found: Found, distribution: Option<usize>) {
+        let Found { path, size, mode, mtime, kind } = found;
+        let root = self.places.len() - 1;
+        self.files.push(File { path, root, size, mode, mtime, kind, distribution, in_scope: true });
+    }
+
+    /// The distribution that is installed in place from a tree in which `path` lies.
+    fn owner_of_tree(&self, path: &Path) -> Option<usize> {
+        let trees = self.interpreter.sources.trees.iter();
+        let (metadata, _) = trees
+            .filter(|(_, tree)| path.starts_with(tree))
+            .max_by_key(|(_, tree)| tree.components().count())?;
+        let name = metadata.file_name()?.to_str()?;
+        self.distributions.iter().position(|distribution| distribution.metadata == name)
     }
 
     /// The distribution in whose metadata folder `path` lies.
@@ -144,7 +223,8 @@ impl Environment {
 
     /// Where `file` is.
     pub fn source(&self, file: &File) -> PathBuf {
-        self.interpreter.site_packages[file.root].join(&file.path)
+        let place = &self.places[file.root];
+        place.locate(&file.path).unwrap_or_else(|| place.path.clone())
     }
 
     /// The file with this path in site-packages.
@@ -157,27 +237,43 @@ impl Environment {
         match self.file(path) {
             Some(file) => Some(self.source(file)),
             None => self
-                .interpreter
-                .site_packages
+                .places
                 .iter()
-                .map(|root| root.join(path))
+                .filter_map(|place| place.locate(path))
                 .find(|place| place.exists()),
         }
     }
 
-    /// The path in site-packages of an absolute path, if it lies there.
+    /// The path in site-packages of an absolute path, if it lies there, or what it would have
+    /// there if it lies where modules are found by another way.
     pub fn relative(&self, path: &Path) -> Option<String> {
-        self.interpreter
-            .site_packages
+        let sources = &self.interpreter.sources;
+        let named = sources.plain.iter().find_map(|(folder, _)| path.strip_prefix(folder).ok());
+        self.places
             .iter()
-            .find_map(|root| path.strip_prefix(root).ok())
-            .map(|inside| inside.to_string_lossy().into_owned())
+            .find_map(|place| place.inside(path))
+            .or_else(|| named.map(|inside| inside.to_string_lossy().into_owned()))
+    }
+
+    /// The folders that everything lies in that belongs to it or may.
+    pub fn roots(&self) -> Vec<PathBuf> {
+        let plain = self.interpreter.sources.plain.iter().map(|(folder, _)| folder.clone());
+        let mut roots: Vec<PathBuf> =
+            self.places.iter().map(|place| place.path.clone()).chain(plain).collect();
+        roots.dedup();
+        roots
+    }
+
+    /// Whether `file` only leads to a source tree, the modules of which are in the environment
+    /// as if they were installed.
+    pub fn leads_away(&self, file: &File) -> bool {
+        self.interpreter.sources.leads_away(&self.source(file))
     }
 
     /// The distribution with this name, however it is written (PEP 503).
     pub fn distribution(&self, name: &str) -> Option<&Distribution> {
-        let plain = |name: &str| name.to_ascii_lowercase().replace(['-', '_', '.'], "-");
-        self.distributions.iter().find(|distribution| plain(&distribution.name) == plain(name))
+        let name = normalized(name);
+        self.distributions.iter().find(|distribution| normalized(&distribution.name) == name)
     }
 
     /// torch.
@@ -190,8 +286,52 @@ impl Environment {
     }
 }
 
+/// What Python does not find because it lies in a package that it finds elsewhere before.
+struct Shadows(BTreeSet<String>);
+
+impl Shadows {
+    /// By the files of `environment`.
+    fn of(environment: &Environment) -> Self {
+        let spans = |file: &File| {
+            // Packages of several folders, before Python had namespaces.
+            let text = fs::read(environment.source(file)).unwrap_or_default();
+            let says = |what: &[u8]| text.windows(what.len()).any(|window| window == what);
+            says(b"extend_path") || says(b"declare_namespace")
+        };
+        let mut all: BTreeSet<String> = BTreeSet::new();
+        // A folder comes before what lies in it.
+        let mut files: Vec<&File> = environment.files.iter().collect();
+        files.sort_by_key(|file| (file.path.matches('/').count(), &file.path));
+        for file in files {
+            let package = file.path.strip_suffix("/__init__.py");
+            if let Some(folder) = package
+                && !inside(&all, folder)
+                && !spans(file)
+            {
+                all.insert(folder.to_owned());
+            } else if let Some(module) = file.path.strip_suffix(".py")
+                && package.is_none()
+            {
+                all.insert(module.to_owned());
+            }
+        }
+        all.extend(environment.files.iter().map(|file| file.path.clone()));
+        Self(all)
+    }
+
+    /// Whether the file at `path` is hidden by them.
+    fn hide(&self, path: &str) -> bool {
+        self.0.contains(path) || inside(&self.0, path)
+    }
+}
+
+/// Whether `path` lies in one of `folders`.
+fn inside(folders: &BTreeSet<String>, path: &str) -> bool {
+    path.match_indices('/').any(|(at, _)| folders.contains(&path[..at]))
+}
+
 /// The source of cached bytecode (PEP 3147).
-fn source_of(path: &str) -> Option<String> {
+pub(crate) fn source_of(path: &str) -> Option<String> {
     let (folder, name) = path.rsplit_once('/')?;
     let folder = folder.strip_suffix("__pycache__")?;
     let stem = name.strip_suffix(".pyc")?.split('.').next()?;
@@ -200,7 +340,8 @@ fn source_of(path: &str) -> Option<String> {
 
 /// Every regular file below `root`. A link to a file counts as that file; a link
 /// to a folder is followed unless it leads out of `root`'s tree to one seen before.
-fn walk(root: &Path) -> (Vec<Found>, Vec<Problem>) {
+/// Folders below it count if they are `part` of it.
+fn walk(root: &Path, part: &dyn Fn(&Path) -> bool) -> (Vec<Found>, Vec<Problem>) {
     let mut level = vec![root.to_path_buf()];
     let mut seen = BTreeSet::new();
     let (mut found, mut problems) = (Vec::new(), Vec::new());
@@ -210,7 +351,7 @@ fn walk(root: &Path) -> (Vec<Found>, Vec<Problem>) {
         level.clear();
         for (files, folders, troubles) in read {
             found.extend(files);
-            level.extend(folders);
+            level.extend(folders.into_iter().filter(|folder| part(folder)));
             problems.extend(troubles);
         }
     }

@@ -113,7 +113,8 @@ pub enum Form {
     Out,
     /// It is there as it was.
     Copied,
-    /// It is there as it was, in its distribution's metadata folder.
+    /// It is there as it was, under another path: in its distribution's metadata folder, or where
+    /// it does not hide a module of the standard library.
     Moved,
     /// It was written anew from what is in the package: a list of files.
     Listed,

@@ -39,8 +39,9 @@ impl Answers {
 }
 
 /// The Python side of the runtime: where its modules lie in a package, and their sources.
-pub const RUNTIME: [(&str, &[u8]); 8] = [
+pub const RUNTIME: [(&str, &[u8]); 9] = [
     ("_taper/__init__.py", include_bytes!("../../../runtime/python/__init__.py")),
+    ("_taper/absent.py", include_bytes!("../../../runtime/python/absent.py")),
     ("_taper/answers.py", include_bytes!("../../../runtime/python/answers.py")),
     ("_taper/arenas.py", include_bytes!("../../../runtime/python/arenas.py")),
     ("_taper/collector.py", include_bytes!("../../../runtime/python/collector.py")),
@@ -102,6 +103,19 @@ pub struct StoredModule {
     pub read: bool,
     /// Whether no workload imported it.
     pub cold: bool,
+    /// The hash of its source where that lies in its file, by which the runtime sees that
+    /// somebody changed it.
+    pub file: Option<[u8; 8]>,
+}
+
+/// What is not in a package, and why: a word that `runtime/python/absent.py` knows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Absent {
+    /// By names at the top of site-packages; nothing for one of which only a part is out, of
+    /// which the record of the plan tells.
+    pub modules: BTreeMap<String, String>,
+    /// By names of distributions (PEP 503).
+    pub distributions: BTreeMap<String, String>,
 }
 
 impl StoredModule {
@@ -168,7 +182,8 @@ impl Chunks {
 /// Chunk 0 is marshalled: the number of the first chunk that no workload reads, a
 /// dict from each folder to the row of its first module and the names of its modules,
 /// with a space between them, a dict from each module of `answers` to a dict from its
-/// functions to the places of their answers, and the place of what was compiled. Chunk 1 is the table, with a row of six words of four bytes
+/// functions to the places of their answers, the place of what was compiled, a dict from the
+/// paths of modules whose sources lie in their files to the hashes of these, and what is absent. Chunk 1 is the table, with a row of six words of four bytes
 /// for each module: the places of code and source. So a program that starts takes apart
 /// only the names of folders that it imports from. Then follow chunks of hot code, cold
 /// code, sources that a workload read, and other sources.
@@ -179,6 +194,7 @@ impl Chunks {
 pub fn archive(
     modules: &[StoredModule],
     answers: &Answers,
+    absent: &Absent,
     level: Level,
 ) -> Result<Vec<Entry<'static>>, Error> {
     let mut chunks = Chunks::new(HOT_CHUNK);
@@ -221,7 +237,7 @@ pub fn archive(
     }
 
     let mut index = Marshal::default();
-    index.tuple(4);
+    index.tuple(6);
     index.number(first_cold as i32);
     index.dict();
     let places: Vec<(&str, &str)> = sorted.iter().map(|number| modules[*number].place()).collect();
@@ -247,6 +263,23 @@ pub fn archive(
     }
     index.end();
     index.place(compiled);
+    index.dict();
+    for module in modules {
+        if let Some(hash) = &module.file {
+            index.text(&module.path);
+            index.bytes(hash);
+        }
+    }
+    index.end();
+    index.tuple(2);
+    for names in [&absent.modules, &absent.distributions] {
+        index.dict();
+        for (name, why) in names {
+            index.text(name);
+            index.text(why);
+        }
+        index.end();
+    }
     let table: Vec<u8> = sorted
         .iter()
         .flat_map(|number| rows[*number].as_flattened())

@@ -24,6 +24,13 @@ pub struct Bytecode {
 }
 
 impl Bytecode {
+    /// `importlib.util.source_hash`.
+    pub fn hash(self, source: &[u8]) -> [u8; 8] {
+        let mut hash = [0; 8];
+        hash.copy_from_slice(&self.header(source)[8..]);
+        hash
+    }
+
     /// The header of unchecked bytecode for a module with this source.
     fn header(self, source: &[u8]) -> [u8; HEADER] {
         // The key is the magic number; 3.11 went from SipHash-2-4 to SipHash-1-3.
@@ -64,7 +71,16 @@ pub fn cached(
     fits.then_some(code)
 }
 
-/// A bytecode file for `source` from its `code`.
+/// A bytecode file for `source` from its `code` that Python uses as long as the file beside it
+/// is `source`.
+pub fn checked(bytecode: Bytecode, source: &[u8], code: &[u8]) -> Vec<u8> {
+    let mut file = unchecked(bytecode, source, code);
+    // The second bit says that the hash is to be compared (PEP 552).
+    file[4] |= 2;
+    file
+}
+
+/// A bytecode file for `source` from its `code` that Python uses whatever lies beside it.
 pub fn unchecked(bytecode: Bytecode, source: &[u8], code: &[u8]) -> Vec<u8> {
     let mut file = bytecode.header(source).to_vec();
     file.extend(code);

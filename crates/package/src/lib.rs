@@ -11,8 +11,10 @@ mod marshal;
 mod record;
 mod tools;
 
-pub use archive::{Answers, ENTRANCE, LIBRARY, PLANNED, RUNTIME, STUB, StoredModule, archive};
-pub use bytecode::{Bytecode, Compiler, cached, renamed, unchecked};
+pub use archive::{
+    Absent, Answers, ENTRANCE, LIBRARY, PLANNED, RUNTIME, STUB, StoredModule, archive,
+};
+pub use bytecode::{Bytecode, Compiler, cached, checked, renamed, unchecked};
 pub use folder::{Content, Entry, Stage, Writer, Written};
 pub use manifest::{Bytes, Deferred, FORMAT, Files, MANIFEST, Manifest, Remembered};
 pub use record::record;

@@ -1,7 +1,7 @@
 //! `--keep` and `--drop`: names that a person gives.
 
 use crate::Error;
-use environment::{Environment, File};
+use environment::{Environment, File, normalized};
 
 /// Names that were given with one flag.
 #[derive(Debug, Clone, Default)]
@@ -50,7 +50,7 @@ fn matches(name: &str, environment: &Environment, file: &File) -> bool {
         || file.path == format!("{module}.py")
         || is_extension(&file.path, &module)
         || file.path.rsplit('/').next() == Some(name)
-        || distribution.is_some_and(|owner| normalised(owner) == normalised(name))
+        || distribution.is_some_and(|owner| normalized(owner) == normalized(name))
 }
 
 /// Whether the library at `path` is the extension module at `module`: its name, a dot,
@@ -58,18 +58,6 @@ fn matches(name: &str, environment: &Environment, file: &File) -> bool {
 fn is_extension(path: &str, module: &str) -> bool {
     let rest = path.strip_prefix(module).and_then(|rest| rest.strip_prefix('.'));
     rest.is_some_and(|rest| !rest.contains('/') && rest.rsplit('.').next() == Some("so"))
-}
-
-/// A distribution's name as PEP 503 compares it.
-fn normalised(name: &str) -> String {
-    let mut out = String::with_capacity(name.len());
-    for part in name.split(['-', '_', '.']).filter(|part| !part.is_empty()) {
-        if !out.is_empty() {
-            out.push('-');
-        }
-        out.push_str(&part.to_ascii_lowercase());
-    }
-    out
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ mod modules;
 mod planner;
 mod programs;
 mod reason;
+mod standard;
 mod tools;
 
 pub use choice::Choice;

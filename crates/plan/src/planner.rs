@@ -150,6 +150,7 @@ pub fn plan(
     }
     plan.files.sort_by(|a, b| a.path.cmp(&b.path));
     crate::licences::aside(&mut plan.files, environment);
+    crate::standard::behind(&mut plan.files, environment);
     crate::modules::store(&mut plan.files, environment, profile, options.cold);
     Ok(plan)
 }
@@ -207,6 +208,9 @@ impl Seen<'_> {
         problem: &mut Option<String>,
     ) -> Result<(Action, Reason), Error> {
         let path = file.path.as_str();
+        if self.environment.leads_away(file) {
+            return Ok((Action::Leave, Reason::Link));
+        }
         if matches!(file.kind, Kind::Metadata | Kind::Licence) && !self.gpu.contains(path) {
             let record = path.ends_with(".dist-info/RECORD");
             return Ok((if record { Action::Record } else { Action::Copy }, Reason::Metadata));

@@ -46,6 +46,8 @@ pub enum Reason {
     Dropped,
     /// Bytecode that the package replaces by its own.
     Replaced,
+    /// It only leads to a source tree, the modules of which are in the package.
+    Link,
 }
 
 impl Reason {
@@ -72,6 +74,7 @@ impl Reason {
             Self::GpuSide => "it belongs to the GPU side and the target is the CPU",
             Self::Dropped => "--drop names it",
             Self::Replaced => "the package has bytecode of its own",
+            Self::Link => "it only leads to modules that lie elsewhere, which are in the package",
         }
     }
 }

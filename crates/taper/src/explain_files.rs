@@ -62,7 +62,7 @@ fn form(form: Form) -> &'static str {
     match form {
         Form::Out => "not in the package",
         Form::Copied => "in the package as it is",
-        Form::Moved => "in its distribution's metadata folder",
+        Form::Moved => "under another path, where it makes no module of its folder or name",
         Form::Listed => "written anew from what is in the package",
         Form::Compressed => "compressed in _taper/tools",
         Form::Shrunk => "in the package with some of its pages",

@@ -4,7 +4,7 @@ use crate::args::Global;
 use crate::plan_record::hexadecimal;
 use crate::talk::Talk;
 use elf::Library;
-use environment::Interpreter;
+use environment::{Interpreter, Place};
 use imports::{Graph, Hot, Modules, Unreadable};
 use ledger::{File, Ledger};
 use plan::MappedFile;
@@ -13,7 +13,7 @@ use std::path::PathBuf;
 /// Where the environment's files are, or why they are nowhere.
 pub struct Original<'l> {
     ledger: &'l Ledger,
-    roots: Result<Vec<PathBuf>, String>,
+    roots: Result<Vec<Place>, String>,
 }
 
 impl<'l> Original<'l> {
@@ -28,11 +28,19 @@ impl<'l> Original<'l> {
                     "{python} is Python {version}, and the package was made from {wanted}; name its environment with --python"
                 ));
             }
-            let folders = interpreter.site_packages;
+            let sources = &interpreter.sources;
+            let plain = sources.plain.iter().map(|(folder, _)| folder);
+            let folders: Vec<Place> = interpreter
+                .site_packages
+                .iter()
+                .chain(plain)
+                .map(|folder| Place { name: String::new(), path: folder.clone() })
+                .chain(sources.places())
+                .collect();
             // An interpreter without any of its files is another environment.
-            let torch = |root: &PathBuf| {
+            let torch = |root: &Place| {
                 let some = ledger.files.iter().filter(|file| file.size > 0).take(50);
-                some.into_iter().any(|file| root.join(&file.path).is_file())
+                some.into_iter().any(|file| root.locate(&file.path).is_some_and(|path| path.is_file()))
             };
             if folders.iter().any(torch) {
                 Ok(folders)
@@ -56,7 +64,8 @@ impl<'l> Original<'l> {
     /// What differs.
     pub fn locate(&self, file: &File) -> Result<PathBuf, String> {
         let roots = self.roots.as_ref().map_err(Clone::clone)?;
-        let place = roots.iter().map(|root| root.join(&file.path)).find(|place| place.is_file());
+        let place =
+            roots.iter().filter_map(|root| root.locate(&file.path)).find(|place| place.is_file());
         let place = place.ok_or_else(|| {
             format!(
                 "{} is not in the environment; name the one that was packed with --python",

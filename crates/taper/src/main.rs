@@ -1,5 +1,6 @@
 //! `taper` makes the PyTorch that an application deploys small.
 
+mod absent;
 mod args;
 mod build_command;
 mod build_run;
@@ -31,6 +32,7 @@ mod plan_record;
 mod profiled;
 mod ready;
 mod record;
+mod scope;
 mod signatures;
 mod spoken;
 mod talk;

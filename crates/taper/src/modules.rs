@@ -1,12 +1,13 @@
 //! The Python modules of a package: as files with bytecode, or in its store.
 
+use crate::absent;
 use crate::write::Unit;
 use anyhow::{Context, Result, bail};
 use defer::Group;
 use environment::Environment;
 use package::{
     Answers, Bytecode, Compiler, Content, ENTRANCE, Entry, Level, PLANNED, RUNTIME, STUB,
-    StoredModule, archive, cached, renamed, unchecked,
+    StoredModule, archive, cached, checked, renamed, unchecked,
 };
 use plan::{Action, Cold, FilePlan, Plan, Reason};
 use rayon::prelude::*;
@@ -87,6 +88,7 @@ pub fn modules<'a>(
         match (order, module.code) {
             (Some(order), Some(code)) => {
                 let path = module.plan.path.clone();
+                let file = module.plan.action.keeps_source().then(|| bytecode.hash(&module.text));
                 let (mut code, mut source) = (Some(code), None);
                 // A workload read it, perhaps as a file: it stays one.
                 let (text, reason, kept) = if module.plan.action.keeps_source() {
@@ -106,7 +108,7 @@ pub fn modules<'a>(
                 } else {
                     out.original += module.hot;
                 }
-                let made = StoredModule { path: path.clone(), code, source, read, cold };
+                let made = StoredModule { path: path.clone(), code, source, read, cold, file };
                 out.units.push(unit(path, text, executable, reason, kept));
                 stored.push((order, made));
             }
@@ -114,12 +116,13 @@ pub fn modules<'a>(
                 // Where Python does not compile it either, the source is what runs.
                 let keeps = module.plan.action.keeps_source() || code.is_none();
                 let kept = if keeps { found.size } else { 0 };
+                let text = if keeps { module.text } else { NO_SOURCE.to_vec() };
                 if let Some(code) = code {
-                    let file = unchecked(bytecode, &module.text, &code);
+                    // Whoever edits the file wants that to run.
+                    let file = checked(bytecode, &text, &code);
                     let path = bytecode_path(&module.plan.path, bytecode.minor);
                     out.units.push(unit(path, file, false, Reason::Bytecode, module.hot));
                 }
-                let text = if keeps { module.text } else { NO_SOURCE.to_vec() };
                 let path = module.plan.path.clone();
                 out.units.push(unit(path, text, executable, module.plan.reason, kept));
             }
@@ -130,7 +133,8 @@ pub fn modules<'a>(
         let waits = |module: &StoredModule| waits(otherwise.deferred, &module.path);
         stored.sort_by_key(|(order, module)| (waits(module), *order));
         let stored: Vec<StoredModule> = stored.into_iter().map(|(_, module)| module).collect();
-        for entry in archive(&stored, otherwise.answers, level)? {
+        let absent = absent::absent(environment, plan);
+        for entry in archive(&stored, otherwise.answers, &absent, level)? {
             if let Content::Bytes(bytes) = &entry.content {
                 out.stored += bytes.len() as u64;
             }

@@ -6,7 +6,7 @@ use crate::modules::Otherwise;
 use crate::plan_record::Known;
 use crate::talk::{Talk, megabytes};
 use crate::trace::{self, Identities, trace};
-use crate::{interrupt, learn, ready, verify_command, view, waiting, write};
+use crate::{interrupt, learn, ready, scope, verify_command, view, waiting, write};
 use anyhow::{Context, Result};
 use environment::{Environment, Interpreter};
 use package::{Bytes, FORMAT, Files, MANIFEST, Manifest, Stage};
@@ -30,6 +30,7 @@ pub fn run(command: &Pack, global: &Global, talk: &Talk) -> Result<Exit> {
     if let Some(problem) = environment.problems.first() {
         return Err(bad_input(problem.to_string()));
     }
+    scope::tell(&environment);
     let view = talk.phase("view", || view::for_cpu(&environment))?;
     let target = command.target.target.name();
     let workload = if command.command.is_empty() {
@@ -48,6 +49,8 @@ pub fn run(command: &Pack, global: &Global, talk: &Talk) -> Result<Exit> {
         keep: Choice::new(&command.keep),
         drop: Choice::new(&command.drop),
     };
+    // What is in scope depends on what runs used.
+    let environment = scope::used(environment, &profile, &options.keep, &workload, talk);
     // Without cold code, a package has what the traced runs called, and in those all bodies had
     // run: where some have not, even the end of a program calls something else.
     let eager = command.eager || options.cold == plan::Cold::Drop;

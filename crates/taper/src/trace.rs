@@ -4,6 +4,7 @@ use crate::args::{Cpu, Global, Trace};
 use crate::capability::{PINS, capabilities};
 use crate::exit::{Exit, bad_input};
 use crate::record;
+use crate::scope;
 use crate::talk::Talk;
 use crate::view::{self, View};
 use anyhow::{Context, Result};
@@ -27,6 +28,7 @@ pub fn run(command: &Trace, global: &Global, talk: &Talk) -> Result<Exit> {
     let interpreter = Interpreter::find(global.python.as_deref())?;
     let environment = talk.phase("scan", || Environment::scan(interpreter))?;
     environment.torch()?;
+    scope::tell(&environment);
     let view = talk.phase("view", || view::for_cpu(&environment))?;
     let mut made = trace(
         &environment,
@@ -128,7 +130,7 @@ pub fn trace(
         }
         workload.env.insert(verify::OUTPUT_VARIABLE.into(), results.path().into());
         let options = Options {
-            roots: interpreter.site_packages.clone(),
+            roots: environment.roots(),
             pages: true,
             // Which files are asked about does not depend on the processor.
             probes: number == 0,

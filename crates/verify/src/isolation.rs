@@ -3,6 +3,7 @@
 use crate::launch::Bare;
 use environment::Interpreter;
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use tracer::Observations;
 
@@ -28,9 +29,11 @@ pub(crate) fn leaks(
     interpreter: &Interpreter,
     bare: &Bare,
     package: &Path,
+    command: &[OsString],
     seen: &Observations,
 ) -> Vec<Leak> {
     let own = [package, &bare.folder];
+    let application = crate::own_folders(command.iter());
     let files: BTreeSet<&PathBuf> =
         seen.opened.iter().chain(&seen.mapped).chain(&seen.executed).collect();
     files
@@ -38,14 +41,26 @@ pub(crate) fn leaks(
         .filter(|path| !own.iter().any(|folder| path.starts_with(folder)))
         .filter_map(|path| {
             let mapped = seen.mapped.contains(path);
-            why(interpreter, path, mapped).map(|why| Leak { path: path.clone(), mapped, why })
+            why(interpreter, &application, path, mapped).map(|why| Leak {
+                path: path.clone(),
+                mapped,
+                why,
+            })
         })
         .collect()
 }
 
-fn why(interpreter: &Interpreter, path: &Path, mapped: bool) -> Option<&'static str> {
+fn why(
+    interpreter: &Interpreter,
+    application: &[PathBuf],
+    path: &Path,
+    mapped: bool,
+) -> Option<&'static str> {
     if interpreter.site_packages.iter().any(|folder| path.starts_with(folder)) {
         return Some("it belongs to the original environment");
+    }
+    if is_source(interpreter, application, path) {
+        return Some("it is a module that the original environment finds elsewhere");
     }
     let third_party = path
         .components()
@@ -64,4 +79,16 @@ fn why(interpreter: &Interpreter, path: &Path, mapped: bool) -> Option<&'static 
     let is_library = path.file_name().is_some_and(|name| name.to_string_lossy().contains(".so"));
     (mapped && is_library && !bare && !here && !program)
         .then_some("it is a library from neither the package nor the system")
+}
+
+/// Whether `path` is code of a source tree that the environment imports from, and not of the
+/// application: what lies in its folders inside of such a tree.
+fn is_source(interpreter: &Interpreter, application: &[PathBuf], path: &Path) -> bool {
+    let code = path.extension().is_some_and(|end| end == "py" || end == "pyc" || end == "so");
+    let sources = &interpreter.sources;
+    let plain = sources.plain.iter().map(|(folder, _)| folder);
+    let own =
+        |root: &Path| application.iter().any(|own| own.starts_with(root) && path.starts_with(own));
+    let mut roots = plain.chain(sources.modules.iter().map(|(_, place)| place));
+    code && roots.any(|root| path.starts_with(root) && !own(root))
 }

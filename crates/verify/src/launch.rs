@@ -67,7 +67,9 @@ pub fn in_package(
     if let Some(own) = env.get(OsStr::new("PYTHONPATH")) {
         folders.extend(std::env::split_paths(own).filter(|folder| {
             let real = folder.canonicalize().unwrap_or_else(|_| folder.clone());
-            !interpreter.site_packages.contains(&real)
+            let sources = &interpreter.sources;
+            let other = sources.plain.iter().any(|(folder, _)| *folder == real);
+            !other && !interpreter.site_packages.contains(&real)
         }));
     }
     let joined = std::env::join_paths(folders).map_err(|_| Error::File {

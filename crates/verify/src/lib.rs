@@ -8,10 +8,12 @@
 mod compare;
 mod isolation;
 mod launch;
+mod own;
 
 pub use compare::{Difference, Outcome};
 pub use isolation::Leak;
 pub use launch::{Bare, in_original, in_package};
+pub use own::own_folders;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -80,7 +82,7 @@ pub fn verify(
         std::slice::from_ref(&package),
     )?;
     let differences = compare::differences(&original, &packed)?;
-    let leaks = isolation::leaks(interpreter, &bare, &package, &packed.observations);
+    let leaks = isolation::leaks(interpreter, &bare, &package, command, &packed.observations);
     Ok(Verdict {
         holds: differences.is_empty() && leaks.is_empty(),
         exit: original.exit(),

@@ -1,0 +1,145 @@
+//! What of an environment belongs to a package, once it is known what runs used.
+
+use crate::distribution::FOLDERS;
+use crate::scan::source_of;
+use crate::{Distribution, Environment, File, Place, normalized};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+/// What decides about scope beside the environment itself.
+pub struct Used<'a> {
+    /// Files that runs opened, as paths in site-packages.
+    pub opened: BTreeSet<&'a str>,
+    /// Folders that runs' programs lie in, and where they ran: what is in these is the
+    /// application's own, not the environment's. Links are resolved.
+    pub own: Vec<PathBuf>,
+    /// Whether a person named a file to be kept.
+    pub kept: &'a dyn Fn(&Environment, &File) -> bool,
+}
+
+impl Environment {
+    /// The environment as a package of what `used` says sees it: with the modules that runs
+    /// imported from PYTHONPATH and folders that `.pth` files name, and with those of pip,
+    /// setuptools and wheel that a run used, a person named, or a distribution in scope requires.
+    #[must_use]
+    pub fn used(mut self, used: &Used<'_>) -> Self {
+        for (folder, _) in self.interpreter.sources.plain.clone() {
+            self.add_used(&folder, used);
+        }
+        self.order();
+        let wanted: BTreeSet<usize> = (0..self.distributions.len())
+            .filter(|owner| !self.distributions[*owner].in_scope && self.is_used(*owner, used))
+            .collect();
+        for owner in wanted {
+            self.distributions[owner].in_scope = true;
+        }
+        self.settle_scope();
+        self
+    }
+
+    /// Adds what requirements bring, and says of each file whether its distribution is in scope.
+    pub(crate) fn settle_scope(&mut self) {
+        loop {
+            let required: BTreeSet<String> = self
+                .distributions
+                .iter()
+                .filter(|one| one.in_scope)
+                .flat_map(|one| one.installers.iter().cloned())
+                .collect();
+            let fresh = self
+                .distributions
+                .iter_mut()
+                .filter(|one| !one.in_scope && required.contains(&normalized(&one.name)));
+            if fresh.map(|one| one.in_scope = true).count() == 0 {
+                break;
+            }
+        }
+        for file in &mut self.files {
+            file.in_scope =
+                file.distribution.is_none_or(|owner| self.distributions[owner].in_scope);
+        }
+    }
+
+    /// Whether a run used this distribution, or a person named it. What the interpreter opens
+    /// whenever it starts says nothing, nor do lists of all distributions and what a search for
+    /// entry points opens of each.
+    fn is_used(&self, owner: usize, used: &Used<'_>) -> bool {
+        let started = &self.interpreter.sources.started;
+        let described = |one: &Distribution| {
+            ["METADATA", "PKG-INFO"]
+                .iter()
+                .any(|name| used.opened.contains(format!("{}/{name}", one.metadata).as_str()))
+        };
+        let by_name =
+            described(&self.distributions[owner]) && !self.distributions.iter().all(described);
+        let mut own = self.files.iter().filter(|file| file.distribution == Some(owner));
+        by_name
+            || own.any(|file| {
+                let start = || {
+                    let source = source_of(&file.path).unwrap_or_else(|| file.path.clone());
+                    source.rsplit_once('.').is_some_and(|(_, end)| end == "pth")
+                        || self.locate(&source).is_some_and(|place| started.contains(&place))
+                };
+                let metadata = FOLDERS
+                    .iter()
+                    .any(|end| file.path.split('/').next().is_some_and(|top| top.ends_with(end)));
+                (used.opened.contains(file.path.as_str()) && !metadata && !start())
+                    || (used.kept)(self, file)
+            })
+    }
+
+    /// Adds the modules and packages of `folder` that runs imported, whole, and the metadata of
+    /// distributions that they are.
+    fn add_used(&mut self, folder: &Path, used: &Used<'_>) {
+        let is_own = |file: &Path| {
+            let own = |own: &PathBuf| own.starts_with(folder) && file.starts_with(own);
+            used.own.iter().any(own)
+        };
+        let mut tops = BTreeSet::new();
+        for path in &used.opened {
+            let module = source_of(path).unwrap_or_else(|| (*path).to_owned());
+            let code = ["py", "so"].iter().any(|end| {
+                Path::new(&module).extension().is_some_and(|extension| extension == *end)
+            });
+            let place = folder.join(&module);
+            if code && self.file(&module).is_none() && place.exists() && !is_own(&place) {
+                tops.extend(module.split('/').next().map(str::to_owned));
+            }
+        }
+        for top in &tops {
+            self.add_place(Place { name: top.clone(), path: folder.join(top) });
+        }
+        if tops.is_empty() {
+            return;
+        }
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        let mut metadata: Vec<String> = entries
+            .filter_map(|entry| entry.file_name().into_string().ok())
+            .filter(|name| FOLDERS.iter().any(|end| name.ends_with(end)))
+            .collect();
+        metadata.sort();
+        for name in metadata {
+            let mut found = Distribution::read(folder, &name);
+            let list = std::fs::read_to_string(folder.join(&name).join("top_level.txt"));
+            let modules: Vec<String> = list.map_or_else(
+                |_| vec![normalized(&found.name).replace('-', "_")],
+                |text| text.split_whitespace().map(str::to_owned).collect(),
+            );
+            let has = |top: &String| modules.iter().any(|one| top.split('.').next() == Some(one));
+            if self.distribution(&found.name).is_some() || !tops.iter().any(has) {
+                continue;
+            }
+            found.in_scope = true;
+            self.distributions.push(found);
+            let owner = self.distributions.len() - 1;
+            self.add_place(Place { name: name.clone(), path: folder.join(&name) });
+            let places = &self.places;
+            for file in self.files.iter_mut().filter(|file| file.distribution.is_none()) {
+                let top = file.path.split('/').next().unwrap_or_default().to_owned();
+                if places[file.root].path.starts_with(folder) && has(&top) {
+                    file.distribution = Some(owner);
+                }
+            }
+        }
+    }
+}
