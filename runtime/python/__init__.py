@@ -531,7 +531,8 @@ sys.meta_path.append(Absent)
 def _explain(error):
     """Adds to the error of a file of the package that is out that it is."""
     inside = _inside(os.path.abspath(_name(error.filename)))
-    if inside is not None:
+    # Metadata always stays, and whoever looks for entry points asks each distribution.
+    if inside is not None and ".dist-info/" not in inside:
         from _taper import absent
 
         absent.file(error, inside)

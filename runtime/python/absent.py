@@ -5,10 +5,8 @@ their texts say more. Whoever only asks whether something is there (`importlib.u
 `os.path.exists`) gets the answer of an environment that does not have it.
 """
 
-import importlib.metadata
-import json
+import marshal
 import os
-import re
 import sys
 
 import _taper
@@ -23,7 +21,7 @@ _WHY = {
     "installer": "nothing in the package requires it; pack with --keep {0}",
 }
 _OTHERWISE = "pack with --keep {0}"
-_out = None
+_out = _parts = None
 
 
 def module(name, path, target, frame):
@@ -32,7 +30,10 @@ def module(name, path, target, frame):
     asks = frame.f_back if frame.f_code.co_name == "_find_spec" else None
     if asks is None or asks.f_code.co_name != "_find_and_load_unlocked":
         return None
-    why = _why_module(name)
+    try:
+        why = _why_module(name)
+    except OSError as damage:
+        return ModuleNotFoundError(f"No module named {name!r}; {damage}", name=name)
     if why is None:
         return None
     # Others may have come after this one.
@@ -51,19 +52,20 @@ def _why_module(name):
         # Nothing of it is there.
         why, _, names = why.partition(":")
         return _text(why, names or top)
-    inside = name.replace(".", "/")
-    record = _record()
-    for path in (f"{inside}/__init__.py", f"{inside}.py"):
-        if path in record:
-            return _text(record[path], name)
-    for path, reason in record.items():
-        if path.startswith(inside) and re.match(r"(/|\.)([^/]+\.)?(so|py|pyc)$", path[len(inside) :]):
-            return _text(reason, name)
-    return None
+    global _parts
+    if _parts is None:
+        _parts = marshal.loads(_taper._store.bytes(*_taper._out[2]))
+    # A folder without a module of its own is out with what is in it.
+    below = (reason for part, reason in _parts.items() if part.startswith(name + "."))
+    why = _parts.get(name) or next(below, None)
+    return None if why is None else _text(why, name)
 
 
 def distribution(name, frame):
     """Raises the error for a distribution that is out, where one is what comes next."""
+    import re
+    from importlib.metadata import PackageNotFoundError
+
     plain = re.sub(r"[-_.]+", "-", name).lower()
     why = _taper._out[1].get(plain)
     if why is None:
@@ -72,20 +74,24 @@ def distribution(name, frame):
         if frame is None or not frame.f_globals.get("__name__", "").startswith("importlib."):
             return
         if frame.f_code.co_name == "from_name":
-            raise _NotFound(name, _text(why, plain))
+            raise _not_found(PackageNotFoundError, name, _text(why, plain))
         frame = frame.f_back
 
 
-class _NotFound(importlib.metadata.PackageNotFoundError):
-    def __init__(self, name, why):
-        super().__init__(name)
-        self._why = why
+def _not_found(base, name, why):
+    """An error of a class under `base`, the text of which comes from its class."""
 
-    def __str__(self):
-        return f"{super().__str__()}; taper left it out of this package: {self._why}"
+    class NotFound(base):
+        __module__, __qualname__ = base.__module__, base.__qualname__
 
-    def __reduce__(self):
-        return importlib.metadata.PackageNotFoundError, self.args
+        def __str__(self):
+            return f"{super().__str__()}; taper left it out of this package: {why}"
+
+        def __reduce__(self):
+            return base, self.args
+
+    NotFound.__name__ = base.__name__
+    return NotFound(name)
 
 
 def file(error, inside):
@@ -105,6 +111,8 @@ def _record():
     """Why each file is out that is, from what the package says of its plan."""
     global _out
     if _out is None:
+        import json
+
         found = {}
         try:
             store = _taper._Store(os.path.join(_taper._HERE, "plan"))

@@ -111,9 +111,10 @@ pub struct StoredModule {
 /// What is not in a package, and why: a word that `runtime/python/absent.py` knows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Absent {
-    /// By names at the top of site-packages; nothing for one of which only a part is out, of
-    /// which the record of the plan tells.
+    /// By names at the top of site-packages; nothing for one of which only a part is out.
     pub modules: BTreeMap<String, String>,
+    /// By dotted names, the modules of the latter that are out.
+    pub parts: BTreeMap<String, String>,
     /// By names of distributions (PEP 503).
     pub distributions: BTreeMap<String, String>,
 }
@@ -225,6 +226,11 @@ pub fn archive(
     }
     let compiled = chunks.add(&answers.compiled());
     chunks.close(READ_CHUNK);
+    // Read where an import fails, in a chunk of its own.
+    let mut parts = Marshal::default();
+    parts.words(&absent.parts);
+    let parts = chunks.add(&parts.finish());
+    chunks.close(READ_CHUNK);
     let mut sorted: Vec<usize> = (0..modules.len()).collect();
     sorted.sort_by_key(|number| modules[*number].place());
     for read in [true, false] {
@@ -271,15 +277,10 @@ pub fn archive(
         }
     }
     index.end();
-    index.tuple(2);
-    for names in [&absent.modules, &absent.distributions] {
-        index.dict();
-        for (name, why) in names {
-            index.text(name);
-            index.text(why);
-        }
-        index.end();
-    }
+    index.tuple(3);
+    index.words(&absent.modules);
+    index.words(&absent.distributions);
+    index.place(parts);
     let table: Vec<u8> = sorted
         .iter()
         .flat_map(|number| rows[*number].as_flattened())

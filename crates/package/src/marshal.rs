@@ -1,6 +1,8 @@
 //! The few kinds of marshal data that the index of stored modules needs (CPython,
 //! `Python/marshal.c`, the same in all versions since 3.4).
 
+use std::collections::BTreeMap;
+
 /// Builds one marshalled value.
 #[derive(Debug, Default)]
 pub struct Marshal(Vec<u8>);
@@ -26,6 +28,16 @@ impl Marshal {
         self.0.push(b'u');
         self.0.extend((text.len() as u32).to_le_bytes());
         self.0.extend(text.as_bytes());
+    }
+
+    /// A dict from names to words.
+    pub fn words(&mut self, words: &BTreeMap<String, String>) {
+        self.dict();
+        for (name, word) in words {
+            self.text(name);
+            self.text(word);
+        }
+        self.end();
     }
 
     /// A value that is marshalled already, without references.

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 /// The names at the top of site-packages and the distributions of `environment` that are, in
 /// whole or in part, not in a package of `plan`, with why.
 pub fn absent(environment: &Environment, plan: &Plan) -> Absent {
-    let mut out: BTreeMap<&str, String> = BTreeMap::new();
+    let mut out: BTreeMap<&str, BTreeMap<String, String>> = BTreeMap::new();
     let mut there: BTreeMap<&str, bool> = BTreeMap::new();
     for file in &plan.files {
         let kind = environment.files[file.index].kind;
@@ -19,14 +19,19 @@ pub fn absent(environment: &Environment, plan: &Plan) -> Absent {
         {
             *there.entry(top).or_default() |= !leaves;
             if leaves {
-                out.entry(top).or_insert_with(|| word(file.reason));
+                out.entry(top).or_default().insert(dotted(&file.path), word(file.reason));
             }
         }
     }
     let mut absent = Absent::default();
-    for (top, why) in out {
-        let partly = there.get(top).copied().unwrap_or_default();
-        absent.modules.insert(top.to_owned(), if partly { String::new() } else { why });
+    for (top, parts) in out {
+        let why = if there.get(top).copied().unwrap_or_default() {
+            absent.parts.extend(parts);
+            String::new()
+        } else {
+            parts.into_values().next().unwrap_or_default()
+        };
+        absent.modules.insert(top.to_owned(), why);
     }
     for file in environment.files.iter().filter(|file| !file.in_scope) {
         let Some(owner) = file.distribution.map(|owner| &environment.distributions[owner]) else {
@@ -48,6 +53,17 @@ fn module(path: &str, kind: Kind) -> Option<&str> {
     let code = matches!(kind, Kind::PythonSource | Kind::SharedLibrary);
     let top = path.split('/').next()?.split('.').next()?;
     (code && !top.is_empty()).then_some(top)
+}
+
+/// The dotted name of the module at `path`.
+fn dotted(path: &str) -> String {
+    let (folder, file) = path.rsplit_once('/').unwrap_or(("", path));
+    let name = file.split('.').next().unwrap_or(file);
+    match (folder, name) {
+        ("", name) => name.to_owned(),
+        (folder, "__init__") => folder.replace('/', "."),
+        (folder, name) => format!("{}.{name}", folder.replace('/', ".")),
+    }
 }
 
 /// A reason in the record's word for it.
