@@ -92,9 +92,6 @@ impl Interpreter {
             }
         }
         let sources = answer.sources.resolved();
-        if let Some((name, tree)) = sources.lost.first() {
-            return Err(Error::Lost { name: name.clone(), tree: tree.clone() });
-        }
         Ok(Self {
             executable: answer.executable.into(),
             base_executable: resolved(&answer.base_executable),

@@ -49,17 +49,6 @@ pub enum Error {
          environment with --python"
     )]
     NoTorch(PathBuf),
-    /// A distribution is installed in place by something whose modules cannot be told.
-    #[error(
-        "{name} is installed in place (editable), and nothing says which modules of {tree} it \
-         has; install it with `pip install {tree}` before packing"
-    )]
-    Lost {
-        /// Its metadata folder.
-        name: String,
-        /// Its source tree.
-        tree: PathBuf,
-    },
     /// It is a package of taper's already.
     #[error(
         "{0} holds a package that taper made (_taper); name the environment that was packed with \

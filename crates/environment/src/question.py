@@ -260,6 +260,11 @@ def answer():
         places += [place(spec.name, spec.origin) for spec in specs if os.path.isfile(spec.origin)]
         if not specs:
             lost.append((os.path.basename(metadata), tree))
+    every = {p for p in places + declared if os.path.isdir(p[1])}
+    covered = lambda p: any(
+        p[0].startswith(name + "/") and p[1].startswith(path + "/") for name, path in every
+    )
+    places = [p for p in places if not covered(p)]
     outside = [p for p in places + declared if not any(p[1].startswith(k + "/") for k in known)]
     return dict(
         executable=sys.executable,

@@ -96,8 +96,15 @@ impl Environment {
             }
             all.add(&root)?;
         }
+        all.order();
+        let mut shadows = Shadows::of(&all);
+        for folder in all.nested() {
+            for place in tops(&folder) {
+                all.add_place(place, &mut shadows);
+            }
+        }
         for place in all.interpreter.sources.places() {
-            all.add_place(place);
+            all.add_place(place, &mut shadows);
         }
         all.order();
         all.settle_scope();
@@ -161,7 +168,7 @@ impl Environment {
     /// Adds the files of a module, a package or a metadata folder that lies elsewhere than in
     /// site-packages. A source tree may hold more than its modules: hidden folders and virtual
     /// environments are no part of them.
-    pub(crate) fn add_place(&mut self, place: Place) {
+    pub(crate) fn add_place(&mut self, place: Place, shadows: &mut Shadows) {
         if place.path.is_file() {
             let parent = place.path.parent().unwrap_or(Path::new("/")).to_path_buf();
             let (found, _, problems) = list(&parent, &parent);
@@ -169,7 +176,7 @@ impl Environment {
             let name = place.path.strip_prefix(&parent).map(Path::to_path_buf).unwrap_or_default();
             let found: Vec<Found> =
                 found.into_iter().filter(|found| Path::new(&found.path) == name).collect();
-            return self.add_found(place, found, |place, _| place.name.clone());
+            return self.add_found(place, found, shadows, |place, _| place.name.clone());
         }
         let visible = |folder: &Path| {
             let hidden = folder.file_name().is_some_and(|name| name.as_encoded_bytes()[0] == b'.');
@@ -177,12 +184,17 @@ impl Environment {
         };
         let (found, problems) = walk(&place.path, &visible);
         self.problems.extend(problems);
-        self.add_found(place, found, |place, found| format!("{}/{found}", place.name));
+        self.add_found(place, found, shadows, |place, found| format!("{}/{found}", place.name));
     }
 
-    fn add_found(&mut self, place: Place, found: Vec<Found>, named: fn(&Place, &str) -> String) {
-        let owner = self.owner_of_tree(&place.path);
-        let shadows = Shadows::of(self);
+    fn add_found(
+        &mut self,
+        place: Place,
+        found: Vec<Found>,
+        shadows: &mut Shadows,
+        named: fn(&Place, &str) -> String,
+    ) {
+        let owner = self.owner_of_tree(&place.path).or_else(|| self.owner_of_folder(&place.path));
         self.places.push(place.clone());
         for found in found {
             let path = named(&place, &found.path);
@@ -193,6 +205,8 @@ impl Environment {
                     kind => kind,
                 };
                 let owner = owner.or_else(|| self.owner_of_metadata(&path));
+                // Once, if two places have it.
+                shadows.0.insert(path.clone());
                 self.push(Found { path, kind, ..found }, owner);
             }
         }
@@ -203,6 +217,24 @@ impl Environment {
         let Found { path, size, mode, mtime, kind } = found;
         let root = self.places.len() - 1;
         self.files.push(File { path, root, size, mode, mtime, kind, distribution, in_scope: true });
+    }
+
+    /// Folders in site-packages that a `.pth` file makes further ones to look for modules in.
+    pub(crate) fn nested(&self) -> Vec<PathBuf> {
+        let roots = &self.interpreter.site_packages;
+        let plain = self.interpreter.sources.plain.iter().map(|(folder, _)| folder);
+        plain.filter(|folder| roots.iter().any(|root| folder.starts_with(root))).cloned().collect()
+    }
+
+    /// The distribution that owns what is in `folder` of site-packages, or that file.
+    fn owner_of_folder(&self, folder: &Path) -> Option<usize> {
+        let inside = self.places.iter().find_map(|place| place.inside(folder))?;
+        let below = format!("{inside}/");
+        let (_, first) = self
+            .by_path
+            .range(inside.clone()..)
+            .find(|(path, _)| **path == inside || path.starts_with(&below))?;
+        self.files[*first].distribution
     }
 
     /// The distribution that is installed in place from a tree in which `path` lies.
@@ -236,11 +268,14 @@ impl Environment {
     pub fn locate(&self, path: &str) -> Option<PathBuf> {
         match self.file(path) {
             Some(file) => Some(self.source(file)),
-            None => self
-                .places
-                .iter()
-                .filter_map(|place| place.locate(path))
-                .find(|place| place.exists()),
+            None => {
+                let plain = self.interpreter.sources.plain.iter();
+                self.places
+                    .iter()
+                    .filter_map(|place| place.locate(path))
+                    .chain(plain.map(|(folder, _)| folder.join(path)))
+                    .find(|place| place.exists())
+            }
         }
     }
 
@@ -251,15 +286,22 @@ impl Environment {
         let named = sources.plain.iter().find_map(|(folder, _)| path.strip_prefix(folder).ok());
         self.places
             .iter()
-            .find_map(|place| place.inside(path))
+            .filter_map(|place| Some((place.path.components().count(), place.inside(path)?)))
+            .max_by_key(|(depth, _)| *depth)
+            .map(|(_, inside)| inside)
             .or_else(|| named.map(|inside| inside.to_string_lossy().into_owned()))
     }
 
     /// The folders that everything lies in that belongs to it or may.
     pub fn roots(&self) -> Vec<PathBuf> {
-        let plain = self.interpreter.sources.plain.iter().map(|(folder, _)| folder.clone());
+        let sources = &self.interpreter.sources;
+        let elsewhere = sources
+            .plain
+            .iter()
+            .map(|(folder, _)| folder)
+            .chain(sources.lost.iter().map(|(_, tree)| tree));
         let mut roots: Vec<PathBuf> =
-            self.places.iter().map(|place| place.path.clone()).chain(plain).collect();
+            self.places.iter().map(|place| &place.path).chain(elsewhere).cloned().collect();
         roots.dedup();
         roots
     }
@@ -287,11 +329,11 @@ impl Environment {
 }
 
 /// What Python does not find because it lies in a package that it finds elsewhere before.
-struct Shadows(BTreeSet<String>);
+pub(crate) struct Shadows(BTreeSet<String>);
 
 impl Shadows {
     /// By the files of `environment`.
-    fn of(environment: &Environment) -> Self {
+    pub(crate) fn of(environment: &Environment) -> Self {
         let spans = |file: &File| {
             // Packages of several folders, before Python had namespaces.
             let text = fs::read(environment.source(file)).unwrap_or_default();
@@ -336,6 +378,26 @@ pub(crate) fn source_of(path: &str) -> Option<String> {
     let folder = folder.strip_suffix("__pycache__")?;
     let stem = name.strip_suffix(".pyc")?.split('.').next()?;
     Some(format!("{folder}{stem}.py"))
+}
+
+/// The modules and packages that Python finds in `folder`.
+fn tops(folder: &Path) -> Vec<Place> {
+    let mut tops: Vec<Place> = fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| {
+            let (name, path) = (entry.file_name().into_string().ok()?, entry.path());
+            let stem = name.split('.').next().unwrap_or_default();
+            let plain = stem.chars().all(|letter| letter == '_' || letter.is_alphanumeric());
+            let module = path.extension().is_some_and(|end| end == "py" || end == "so");
+            let found =
+                plain && name != "__pycache__" && (module || (path.is_dir() && stem == name));
+            found.then_some(Place { name, path })
+        })
+        .collect();
+    tops.sort();
+    tops
 }
 
 /// Every regular file below `root`. A link to a file counts as that file; a link

@@ -1,7 +1,7 @@
 //! What of an environment belongs to a package, once it is known what runs used.
 
 use crate::distribution::FOLDERS;
-use crate::scan::source_of;
+use crate::scan::{Shadows, source_of};
 use crate::{Distribution, Environment, File, Place, normalized};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -23,8 +23,11 @@ impl Environment {
     /// setuptools and wheel that a run used, a person named, or a distribution in scope requires.
     #[must_use]
     pub fn used(mut self, used: &Used<'_>) -> Self {
+        let nested = self.nested();
         for (folder, _) in self.interpreter.sources.plain.clone() {
-            self.add_used(&folder, used);
+            if !nested.contains(&folder) {
+                self.add_used(&folder, used);
+            }
         }
         self.order();
         let wanted: BTreeSet<usize> = (0..self.distributions.len())
@@ -106,11 +109,12 @@ impl Environment {
                 tops.extend(module.split('/').next().map(str::to_owned));
             }
         }
-        for top in &tops {
-            self.add_place(Place { name: top.clone(), path: folder.join(top) });
-        }
         if tops.is_empty() {
             return;
+        }
+        let mut shadows = Shadows::of(self);
+        for top in &tops {
+            self.add_place(Place { name: top.clone(), path: folder.join(top) }, &mut shadows);
         }
         let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
         let mut metadata: Vec<String> = entries
@@ -132,7 +136,8 @@ impl Environment {
             found.in_scope = true;
             self.distributions.push(found);
             let owner = self.distributions.len() - 1;
-            self.add_place(Place { name: name.clone(), path: folder.join(&name) });
+            let place = Place { name: name.clone(), path: folder.join(&name) };
+            self.add_place(place, &mut shadows);
             let places = &self.places;
             for file in self.files.iter_mut().filter(|file| file.distribution.is_none()) {
                 let top = file.path.split('/').next().unwrap_or_default().to_owned();

@@ -1,11 +1,14 @@
 //! What of an environment a package is about, and what is said of the rest of it.
 
+use crate::exit::bad_input;
 use crate::talk::Talk;
+use anyhow::Result;
 use environment::{Environment, Used};
 use plan::Choice;
 use profile::Profile;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 
 /// Warns, before anything runs, of what Python finds modules by that a package cannot hold.
 pub fn tell(environment: &Environment) {
@@ -16,6 +19,46 @@ pub fn tell(environment: &Environment) {
             archive.display()
         ));
     }
+    for (name, tree) in &environment.interpreter.sources.lost {
+        Talk::warn(&lost(name, tree));
+    }
+}
+
+fn lost(name: &str, tree: &Path) -> String {
+    let tree = tree.display();
+    format!(
+        "{name} is installed in place (editable), and nothing says which modules of {tree} it has: \
+         they are not packed; install it with `pip install {tree}`"
+    )
+}
+
+/// Checks that no run used modules of which [`tell`] said that they are not packed.
+///
+/// # Errors
+/// Says which distribution it was, and what to do.
+pub fn check<'p>(
+    environment: &Environment,
+    opened: impl IntoIterator<Item = &'p PathBuf>,
+    command: &[OsString],
+) -> Result<()> {
+    let sources = &environment.interpreter.sources;
+    if sources.lost.is_empty() {
+        return Ok(());
+    }
+    let own = verify::own_folders(command.iter());
+    for path in opened {
+        let module = path.extension().is_some_and(|end| end == "py" || end == "pyc" || end == "so");
+        let here = own.iter().any(|own| path.starts_with(own));
+        let from = sources.lost.iter().find(|(_, tree)| path.starts_with(tree));
+        if let Some((name, tree)) = from.filter(|_| module && !here) {
+            return Err(bad_input(format!(
+                "the run used {}: {}",
+                path.display(),
+                lost(name, tree)
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// `environment` with what runs used of it beyond its site-packages, and of what installs

@@ -157,6 +157,7 @@ pub fn trace(
                 )));
             }
         };
+        scope::check(environment, &seen.opened, command)?;
         let mut one = Profile::new(&all.python, &all.torch, target);
         one.runs.push(Run {
             command: shown.clone(),

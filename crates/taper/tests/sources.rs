@@ -177,6 +177,37 @@ fn what_an_egg_link_or_pythonpath_leads_to_is_packed_if_a_run_used_it() {
 }
 
 #[test]
+fn folders_in_site_packages_that_a_pth_file_names_are_found() {
+    let world = world();
+    for (path, text) in [
+        ("vendor/packages/found/__init__.py", "VALUE = 5\n"),
+        ("vendor/packages/found/data.txt", "data\n"),
+        ("vendor/packages/single.py", "VALUE = 6\n"),
+        ("vendor.pth", "vendor/packages\n"),
+        ("vendor-1.0.dist-info/METADATA", "Name: vendor\nVersion: 1.0\n"),
+        (
+            "vendor-1.0.dist-info/RECORD",
+            "vendor/packages/found/__init__.py,,\nvendor/packages/found/data.txt,,\n\
+          vendor/packages/single.py,,\nvendor.pth,,\nvendor-1.0.dist-info/RECORD,,\n",
+        ),
+    ] {
+        world.install(path, text);
+    }
+    let ask = "import torch, found, single, pkgutil
+print(found.VALUE, single.VALUE, pkgutil.get_data('found', 'data.txt'))";
+    for cold in ["keep", "drop"] {
+        pack(&world, &["--cold", cold, "--", "python", "-c", ask], &[]);
+        assert_eq!(run(&world, &[], ask), "5 6 b'data\\n'\n");
+        let out = world.path("out");
+        let record = fs::read_to_string(out.join("vendor-1.0.dist-info/RECORD")).unwrap();
+        assert!(record.contains("\nfound/__init__.py,"), "{record}");
+        // Who reads by the old path still does.
+        assert_eq!(out.join("vendor/packages/found/data.txt").exists(), cold == "keep");
+        fs::remove_dir_all(out).unwrap();
+    }
+}
+
+#[test]
 fn the_applications_own_folder_is_not_packed() {
     let world = world();
     let own = world.path("app");
@@ -199,11 +230,20 @@ fn what_cannot_be_packed_is_said_before_anything_runs() {
     let (archive, end) = (said.find("modules.zip").unwrap(), said.find("exit code 7").unwrap());
     assert!(archive < end && said.contains("unpack it"), "{said}");
     // Installed in place by something that leads nowhere.
-    installed(&world, &world.path("nowhere"), &[]);
-    let done = world.taper(&["pack", "--to", "out", "--", "python", "-c", "raise SystemExit(7)"]);
+    let tree = tree(&world, "lib");
+    let hook = format!(
+        "import sys; sys.modules['ownpkg'] = type(sys)('ownpkg'); exec(open('{}/lib/__init__.py').read())",
+        tree.display()
+    );
+    world.install("hook.pth", &hook);
+    installed(&world, &tree, &["hook.pth"]);
+    let done = world.taper(&["pack", "--to", "out", "--", "python", "-c", "print(1)"]);
     let said = String::from_utf8_lossy(&done.stderr);
     assert_eq!(done.status.code(), Some(2), "{said}");
-    assert!(said.contains("own_pkg-1.5.dist-info") && said.contains("pip install"), "{said}");
+    let (warned, traced) =
+        (said.find("own_pkg-1.5.dist-info").unwrap(), said.find("trace").unwrap());
+    assert!(warned < traced && said.contains("pip install"), "{said}");
+    assert!(said.contains("the run used") && !said.contains("verify"), "{said}");
 }
 
 #[test]
@@ -256,4 +296,42 @@ print(getattr(builtins, 'CUSTOMIZED', None))";
         fs::remove_dir_all(&copied).unwrap();
         fs::remove_dir_all(world.path("out")).unwrap();
     }
+}
+
+/// What today's setuptools really installs, in a tree with a namespace and a package of another
+/// folder's name.
+#[test]
+fn what_setuptools_installs_in_place_is_packed() {
+    let Some(environment) = std::env::var_os("TAPER_TEST_ENV") else {
+        eprintln!("TAPER_TEST_ENV is not set: skipped");
+        return;
+    };
+    let world = world();
+    let tree = tree(&world, "lib");
+    write(&tree.join("deep/space/inner/__init__.py"), "INNER = 7\n");
+    write(
+        &tree.join("pyproject.toml"),
+        "[build-system]\nrequires = ['setuptools']\nbuild-backend = 'setuptools.build_meta'\n\
+         [project]\nname = 'own-pkg'\nversion = '1.5'\n[tool.setuptools]\n\
+         packages = ['ownpkg', 'ownpkg.sub', 'space.inner']\n\
+         [tool.setuptools.package-dir]\nownpkg = 'lib'\nspace = 'deep/space'\n",
+    );
+    let python = Path::new(&environment).join("bin/python");
+    let build = "import sys, zipfile, setuptools.build_meta as b
+sys.argv[1:] = []
+name = b.build_editable('..')
+zipfile.ZipFile('../' + name).extractall(SITE)"
+        .replace("SITE", &format!("{:?}", world.packages()));
+    let built = Command::new(&python).args(["-c", &build]).current_dir(&tree).output().unwrap();
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    // As pip adds it.
+    let metadata = world.packages().join("own_pkg-1.5.dist-info");
+    let url =
+        format!(r#"{{"dir_info": {{"editable": true}}, "url": "file://{}"}}"#, tree.display());
+    write(&metadata.join("direct_url.json"), &url);
+    let ask = format!("{ASK}\nimport space.inner; print(space.inner.INNER)");
+    pack(&world, &["--", "python", "-c", &ask], &[]);
+    assert_eq!(run(&world, std::slice::from_ref(&tree), &ask), "{'a': 1} 1.5 1\n7\n");
+    let grep = Command::new("grep").arg("-rlF").arg(&tree).arg(world.path("out")).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&grep.stdout), "");
 }
