@@ -77,6 +77,7 @@ impl Sources {
             plain: self.plain.into_iter().map(|(path, from)| (real(path), from)).collect(),
             modules: self.modules.into_iter().map(|(name, path)| (name, real(path))).collect(),
             trees: self.trees.into_iter().map(|(one, tree)| (inside(one), real(tree))).collect(),
+            lost: self.lost.into_iter().map(|(name, tree)| (name, real(tree))).collect(),
             links: self.links.into_iter().map(inside).collect(),
             requires: self.requires.into_iter().map(|(one, all)| (inside(one), all)).collect(),
             ..self

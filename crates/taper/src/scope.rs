@@ -48,9 +48,10 @@ pub fn check<'p>(
     let own = verify::own_folders(command.iter());
     for path in opened {
         let module = path.extension().is_some_and(|end| end == "py" || end == "pyc" || end == "so");
-        let here = own.iter().any(|own| path.starts_with(own));
-        let from = sources.lost.iter().find(|(_, tree)| path.starts_with(tree));
-        if let Some((name, tree)) = from.filter(|_| module && !here) {
+        let is_own =
+            |tree: &PathBuf| own.iter().any(|own| own.starts_with(tree) && path.starts_with(own));
+        let from = sources.lost.iter().find(|(_, tree)| path.starts_with(tree) && !is_own(tree));
+        if let Some((name, tree)) = from.filter(|_| module) {
             return Err(bad_input(format!(
                 "the run used {}: {}",
                 path.display(),
