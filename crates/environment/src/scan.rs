@@ -100,11 +100,11 @@ impl Environment {
         let mut shadows = Shadows::of(&all);
         for folder in all.nested() {
             for place in tops(&folder) {
-                all.add_place(place, &mut shadows);
+                all.add_place(&place, &mut shadows);
             }
         }
         for place in all.interpreter.sources.places() {
-            all.add_place(place, &mut shadows);
+            all.add_place(&place, &mut shadows);
         }
         all.order();
         all.settle_scope();
@@ -168,7 +168,7 @@ impl Environment {
     /// Adds the files of a module, a package or a metadata folder that lies elsewhere than in
     /// site-packages. A source tree may hold more than its modules: hidden folders and virtual
     /// environments are no part of them.
-    pub(crate) fn add_place(&mut self, place: Place, shadows: &mut Shadows) {
+    pub(crate) fn add_place(&mut self, place: &Place, shadows: &mut Shadows) {
         if place.path.is_file() {
             let parent = place.path.parent().unwrap_or(Path::new("/")).to_path_buf();
             let (found, _, problems) = list(&parent, &parent);
@@ -189,7 +189,7 @@ impl Environment {
 
     fn add_found(
         &mut self,
-        place: Place,
+        place: &Place,
         found: Vec<Found>,
         shadows: &mut Shadows,
         named: fn(&Place, &str) -> String,
@@ -197,7 +197,7 @@ impl Environment {
         let owner = self.owner_of_tree(&place.path).or_else(|| self.owner_of_folder(&place.path));
         self.places.push(place.clone());
         for found in found {
-            let path = named(&place, &found.path);
+            let path = named(place, &found.path);
             if !shadows.hide(&path) {
                 let kind = match found.kind {
                     // What a file is depends on its place.
@@ -266,17 +266,14 @@ impl Environment {
 
     /// Where the file or folder with this path in site-packages is.
     pub fn locate(&self, path: &str) -> Option<PathBuf> {
-        match self.file(path) {
-            Some(file) => Some(self.source(file)),
-            None => {
-                let plain = self.interpreter.sources.plain.iter();
-                self.places
-                    .iter()
-                    .filter_map(|place| place.locate(path))
-                    .chain(plain.map(|(folder, _)| folder.join(path)))
-                    .find(|place| place.exists())
-            }
-        }
+        let plain = || self.interpreter.sources.plain.iter();
+        self.file(path).map(|file| self.source(file)).or_else(|| {
+            self.places
+                .iter()
+                .filter_map(|place| place.locate(path))
+                .chain(plain().map(|(folder, _)| folder.join(path)))
+                .find(|place| place.exists())
+        })
     }
 
     /// The path in site-packages of an absolute path, if it lies there, or what it would have

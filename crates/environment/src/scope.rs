@@ -114,7 +114,7 @@ impl Environment {
         }
         let mut shadows = Shadows::of(self);
         for top in &tops {
-            self.add_place(Place { name: top.clone(), path: folder.join(top) }, &mut shadows);
+            self.add_place(&Place { name: top.clone(), path: folder.join(top) }, &mut shadows);
         }
         let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
         let mut metadata: Vec<String> = entries
@@ -137,7 +137,7 @@ impl Environment {
             self.distributions.push(found);
             let owner = self.distributions.len() - 1;
             let place = Place { name: name.clone(), path: folder.join(&name) };
-            self.add_place(place, &mut shadows);
+            self.add_place(&place, &mut shadows);
             let places = &self.places;
             for file in self.files.iter_mut().filter(|file| file.distribution.is_none()) {
                 let top = file.path.split('/').next().unwrap_or_default().to_owned();
