@@ -51,8 +51,8 @@ pub enum Error {
     NoTorch(PathBuf),
     /// It is a package of taper's already.
     #[error(
-        "{0} holds a package that taper made (_taper); name the environment that was packed with \
-         --python"
+        "{0} holds a package that taper made (_taper); take it off PYTHONPATH, or name the \
+         environment that was packed with --python"
     )]
     Packed(PathBuf),
     /// A site-packages folder cannot be read.

@@ -90,10 +90,14 @@ impl Environment {
             problems: Vec::new(),
             by_path: BTreeMap::new(),
         };
-        for root in all.interpreter.site_packages.clone() {
-            if root.join("_taper/__init__.py").exists() {
-                return Err(Error::Packed(root));
-            }
+        let roots = all.interpreter.site_packages.clone();
+        let plain = all.interpreter.sources.plain.iter().map(|(folder, _)| folder);
+        if let Some(packed) =
+            roots.iter().chain(plain).find(|root| root.join("_taper/__init__.py").exists())
+        {
+            return Err(Error::Packed(packed.clone()));
+        }
+        for root in roots {
             all.add(&root)?;
         }
         all.order();

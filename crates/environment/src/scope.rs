@@ -73,8 +73,12 @@ impl Environment {
                 .iter()
                 .any(|name| used.opened.contains(format!("{}/{name}", one.metadata).as_str()))
         };
-        let by_name =
-            described(&self.distributions[owner]) && !self.distributions.iter().all(described);
+        let other = |one: &&Distribution| {
+            let file = |name| self.file(&format!("{}/{name}", one.metadata)).is_some();
+            one.in_scope && (file("METADATA") || file("PKG-INFO"))
+        };
+        let by_name = described(&self.distributions[owner])
+            && !self.distributions.iter().filter(other).all(described);
         let mut own = self.files.iter().filter(|file| file.distribution == Some(owner));
         by_name
             || own.any(|file| {

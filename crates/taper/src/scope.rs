@@ -1,7 +1,7 @@
 //! What of an environment a package is about, and what is said of the rest of it.
 
 use crate::exit::bad_input;
-use crate::talk::Talk;
+use crate::talk::{Talk, megabytes};
 use anyhow::Result;
 use environment::{Environment, Used};
 use plan::Choice;
@@ -81,10 +81,13 @@ pub fn used(
     let environment =
         environment.used(&Used { opened, own: verify::own_folders(words.iter()), kept: &kept });
     for (folder, from) in &environment.interpreter.sources.plain {
-        let here: Vec<&str> = environment.places[before..]
-            .iter()
-            .filter(|place| place.path.starts_with(folder))
-            .map(|place| place.name.as_str())
+        let here: Vec<String> = (before..environment.places.len())
+            .filter(|number| environment.places[*number].path.starts_with(folder))
+            .map(|number| {
+                let files = environment.files.iter().filter(|file| file.root == number);
+                let size = files.map(|file| file.size).sum();
+                format!("{} ({})", environment.places[number].name, megabytes(size))
+            })
             .collect();
         if !here.is_empty() {
             let (folder, names) = (folder.display(), here.join(", "));

@@ -229,6 +229,19 @@ fn what_cannot_be_packed_is_said_before_anything_runs() {
     let said = String::from_utf8_lossy(&done.stderr).into_owned();
     let (archive, end) = (said.find("modules.zip").unwrap(), said.find("exit code 7").unwrap());
     assert!(archive < end && said.contains("unpack it"), "{said}");
+    // A package of taper's is no environment.
+    let packed = world.path("packed");
+    write(&packed.join("_taper/__init__.py"), "");
+    let refused = Command::new(env!("CARGO_BIN_EXE_taper"))
+        .arg("--python")
+        .arg(world.path("env/bin/python"))
+        .args(["pack", "--to", "out"])
+        .current_dir(world.folder())
+        .env("PYTHONPATH", &packed)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(refused.status.code() == Some(2) && said.contains("off PYTHONPATH"), "{said}");
     // Installed in place by something that leads nowhere.
     let tree = tree(&world, "lib");
     let hook = format!(
