@@ -1,6 +1,5 @@
 //! Programs that see what `import torch` registers, in the original environment and in a
-//! package for the CPU that was traced with `import torch` alone. By hand (some need
-//! setuptools, which is in no package):
+//! package for the CPU that was traced with `import torch` alone. By hand:
 //!
 //!     cd xtask/checks/observers
 //!     PYTHONHASHSEED=0 ~/.cache/taper/env-classify/bin/python names.py --names >before
@@ -10,7 +9,7 @@
 
 use crate::examples::{self, Example};
 use crate::runs::{self, Place};
-use crate::{operators, python, shell, test};
+use crate::{operators, python, test};
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -23,7 +22,6 @@ const SHOWN: usize = 20;
 /// What all tests share.
 struct Shared {
     original: PathBuf,
-    /// An interpreter with setuptools alone, which no package has.
     bare: PathBuf,
     package: PathBuf,
     /// Removes the folder that has both when this process is gone.
@@ -46,13 +44,6 @@ fn shared() -> Option<&'static Shared> {
         let remover = remover.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         let original = Example::named("classify").unwrap().python().unwrap();
         let bare = python::bare(&original, &place.join("bare")).unwrap();
-        let ask = "import sysconfig; print(sysconfig.get_path('purelib'))";
-        let modules = shell::output(Command::new(&bare).args(["-c", ask])).unwrap();
-        let mut copy = Command::new("cp");
-        let helper = operators::helper().unwrap();
-        copy.arg("-r").args(["setuptools", "_distutils_hack"].map(|part| helper.join(part)));
-        copy.arg(modules.trim());
-        shell::run(&mut copy).unwrap();
         let package = place.join("package");
         operators::pack(&taper, &package, false).unwrap();
         Some(Shared { original, bare, package, _remover: remover })

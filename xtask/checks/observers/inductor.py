@@ -1,5 +1,5 @@
 """`torch.compile` with its default backend, which writes C++ and has g++ build it: one step
-of training. Needs setuptools, as `torch.utils.cpp_extension` does."""
+of training. Needs setuptools, which torch requires, as `torch.utils.cpp_extension` does."""
 
 import os
 import tempfile

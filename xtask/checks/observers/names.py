@@ -18,8 +18,11 @@ gone += tuple(name for name in sys.modules if name.startswith(("_cython", "_sysc
 # And what a package brings to find its modules.
 own = ("_taper", "ctypes", "_ctypes", "digest", "atexit", "copyreg", "warnings")
 loaded = [name for name in sys.modules if name.split(".")[0] not in gone + own]
-# Where setuptools is installed, each start brings a finder.
-finders = [finder for finder in sys.meta_path if type(finder).__name__ != "DistutilsMetaFinder"]
+# Where setuptools is installed, each start brings a finder, and a package brings the one that says
+# what is out of it.
+brought = ("_distutils_hack", "_taper")
+kinds = [(one, one if isinstance(one, type) else type(one)) for one in sys.meta_path]
+finders = [finder for finder, kind in kinds if kind.__module__ not in brought]
 show("modules", sorted(name for name in loaded if name not in before))
 show("names of torch", torch.__dict__)
 show("dir", dir(torch))
