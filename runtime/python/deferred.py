@@ -103,6 +103,10 @@ class Group:
         if any(name in sys.modules for name in members if name != self.root):
             _say(f"runs {self.root} at once, for modules of its group are there")
             return False
+        # What one of the bodies does to a class of C, which could be seen, costs nothing.
+        if self.plan["at_once"]:
+            kind = sys.modules["torch._custom_class_base"].CustomClassBaseMeta
+            sys.modules["torch._C"]._set_generator_metaclass(kind)
         made = {}
         try:
             # A module is found in the one around it.
@@ -119,10 +123,6 @@ class Group:
             self._open.add(one)
             one.__class__ = _Deferred
             sys.modules[name] = one
-        # What one of the bodies does to a class of C, which could be seen, costs nothing.
-        if self.plan["at_once"]:
-            kind = sys.modules["torch._custom_class_base"].CustomClassBaseMeta
-            sys.modules["torch._C"]._set_generator_metaclass(kind)
         for parent, name, member in self.plan["attributes"]:
             owner = made.get(parent) or sys.modules[parent]
             types.ModuleType.__setattr__(owner, name, made[member])
@@ -217,6 +217,7 @@ class Group:
             key = getattr(key, "name", key)
             return of(words, changed) and (not key or any(one in key for one in keys))
 
+        others = set(plan["queries"])
         for asked, needs in (
             (_ASK_FOR_NAMES, names),
             (_ASK_FOR_KERNELS, kernels),
@@ -225,8 +226,11 @@ class Group:
             (_ASK_FOR_ALL, lambda words: True),
         ):
             for name in asked:
-                for owner, place in [(native, name), *self._holders(name)]:
-                    self._replace(owner, place, lambda f, n=needs: self._gate(f, n))
+                self._watch_native(name, needs)
+                others.discard(name)
+        # This version of torch has more that answer otherwise without the bodies.
+        for name in sorted(others):
+            self._watch_native(name, lambda words: True)
         operators = sys.modules["torch._ops"]
         self._undo.append((gates.set_class, operators.ops, operators._Ops, None))
         operators.ops.__class__ = gates.listed(operators._Ops, self.settle)
@@ -254,7 +258,17 @@ class Group:
         if script is not None:
             for owner in (script, sys.modules["torch.jit"]):
                 self._replace(owner, "load", self._second_try)
-        self._hook = gates.AllocatorHook(plan["device"], self.settle)
+        self._hook = gates.AllocatorHook(plan["device"], plan["allocator"], self.settle)
+
+    def _watch_native(self, name, needs):
+        """Lets the bodies run before a function of torch._C, or of a module in it, where `needs`
+        says so of its words."""
+        owner = sys.modules["torch._C"]
+        *modules, last = name.split(".")
+        for one in modules:
+            owner = getattr(owner, one)
+        for place, name in [(owner, last), *self._holders(name)]:
+            self._replace(place, name, lambda f: self._gate(f, needs))
 
     def _holders(self, name):
         """Modules that took a function of torch._C for themselves."""
@@ -310,7 +324,8 @@ class Group:
 
 
 # Functions of torch._C that find an operator by its name, that say what kernels one has, that
-# say what it has for the key that is named next, and that say what there is at all.
+# say what it has for the key that is named next, and that say what there is at all. Others that
+# ask are found when a package is made, and watched whatever they are asked.
 _ASK_FOR_NAMES = (
     "_jit_get_operation",
     "_get_operation_overload",

@@ -2,8 +2,13 @@
 
 use crate::Error;
 use serde::{Deserialize, Serialize};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+
+/// The versions of CPython that taper is tested with. Its packages hold their bytecode, and
+/// rest on how their import systems and garbage collectors work.
+const TESTED: RangeInclusive<(u32, u32)> = (3, 10)..=(3, 13);
 
 /// What an interpreter says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -38,6 +43,8 @@ struct Answer {
     base_prefix: String,
     version: [u32; 2],
     full_version: String,
+    implementation: String,
+    free_threaded: bool,
     machine: String,
     magic: Vec<u8>,
     folders: Vec<String>,
@@ -49,7 +56,11 @@ const QUESTION: &str = "
 import sys
 if sys.path[:1] == ['']:
     del sys.path[0]
-import importlib.util, json, platform, site, sysconfig
+import json, platform, site, sysconfig
+try:
+    from importlib.util import MAGIC_NUMBER
+except ImportError:
+    MAGIC_NUMBER = b''
 paths = sysconfig.get_paths()
 known = [paths['purelib'], paths['platlib']]
 if hasattr(site, 'getsitepackages'):
@@ -59,9 +70,11 @@ if site.ENABLE_USER_SITE:
 print(json.dumps(dict(
     executable=sys.executable,
     base_executable=getattr(sys, '_base_executable', None) or sys.executable,
-    prefix=sys.prefix, base_prefix=sys.base_prefix,
+    prefix=sys.prefix, base_prefix=getattr(sys, 'base_prefix', sys.prefix),
     version=list(sys.version_info[:2]), full_version=platform.python_version(),
-    machine=platform.machine(), magic=list(importlib.util.MAGIC_NUMBER),
+    implementation=platform.python_implementation(),
+    free_threaded=bool(sysconfig.get_config_var('Py_GIL_DISABLED')),
+    machine=platform.machine(), magic=list(bytearray(MAGIC_NUMBER)),
     folders=[path for path in sys.path if path in known]
 )))
 ";
@@ -96,8 +109,18 @@ impl Interpreter {
             serde_json::from_slice(&done.stdout).map_err(|error| fail(error.to_string()))?;
         let [major, minor] = answer.version;
         let version = format!("{major}.{minor}");
-        if (major, minor) < (3, 10) {
-            return Err(Error::TooOld { python, version });
+        let what = match () {
+            () if answer.implementation != "CPython" => {
+                format!("{} {}", answer.implementation, answer.full_version)
+            }
+            () if answer.free_threaded => {
+                format!("a free-threaded build of Python {}", answer.full_version)
+            }
+            () if !TESTED.contains(&(major, minor)) => format!("Python {}", answer.full_version),
+            () => String::new(),
+        };
+        if !what.is_empty() {
+            return Err(Error::Untested { python, what });
         }
         let resolved = |path: &str| {
             let path = PathBuf::from(path);
