@@ -94,6 +94,7 @@ class Group:
         self._modules = {}
         self._undo = []
         self._made = {}
+        self._error = None
         self._hook = None
 
     def defer(self, module):
@@ -156,6 +157,8 @@ class Group:
         self.run(self._modules[self.root])
         for module in self._modules.values():
             self.run(module)
+        if self._error is not None:
+            raise self._error
         # Nothing differs any more from what the import would have left.
         self._disarm()
         pending.pop(self.root, None)
@@ -180,6 +183,10 @@ class Group:
         spec._initializing = True
         try:
             exec(code, about)
+        except BaseException as error:
+            # The import system does not hear of what its look at a module raises.
+            self._error = self._error or error
+            raise
         finally:
             spec._initializing = False
         parent, _, name = spec.name.rpartition(".")
@@ -232,8 +239,14 @@ class Group:
         for name in sorted(others):
             self._watch_native(name, lambda words: True)
         operators = sys.modules["torch._ops"]
+        if namespaces.intersection(vars(operators.ops)):
+            raise ValueError("a namespace of operators that is not there yet")
         self._undo.append((gates.set_class, operators.ops, operators._Ops, None))
-        operators.ops.__class__ = gates.listed(operators._Ops, self.settle)
+        operators.ops.__class__ = gates.listed(operators._Ops, namespaces, self.settle)
+        # What was looked at of a namespace or an operator is listed there.
+        for owner in (operators._OpNamespace, operators.OpOverloadPacket):
+            for name in ("__iter__", "__dir__"):
+                gates.lists(owner, name, self.settle, self._undo)
         for name in ("py_kernels", "python_key_table"):
             self._watch(operators.OpOverload, name)
         namespace = operators._HigherOrderNamespace

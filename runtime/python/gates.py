@@ -41,18 +41,50 @@ def set_class(one, kind, _, __=None):
     one.__class__ = kind
 
 
-def listed(kind, settle):
-    """The class `kind` of a module, where listing its names first runs the bodies."""
+def lists(owner, name, settle, undo):
+    """Lets a method without arguments of a class run the bodies first; `undo` gets how to take
+    that back."""
+    original = getattr(owner, name)
+
+    def gate(self):
+        settle()
+        return original(self)
+
+    own = name in vars(owner)
+    setattr(owner, name, alike(gate, original))
+    undo.append((setattr, owner, name, original) if own else (forget, owner, name, None))
+
+
+# Past the property below.
+_dict_of = vars(types.ModuleType)["__dict__"].__get__
+
+
+def listed(kind, namespaces, settle):
+    """The class `kind` of a module, where listing its names, or asking for one of `namespaces`,
+    first runs the bodies."""
 
     class Listed(kind):
+        def __getattr__(self, name):
+            if name in namespaces:
+                settle()
+                about = _dict_of(self)
+                if name in about:
+                    return about[name]
+            # This class is another now.
+            return kind.__getattr__(self, name)
+
+        def __iter__(self):
+            settle()
+            return kind.__iter__(self)
+
         @property
         def __dict__(self):
             settle()
-            return types.ModuleType.__getattribute__(self, "__dict__")
+            return _dict_of(self)
 
         def __dir__(self):
             settle()
-            return super(self.__class__, self).__dir__()
+            return kind.__dir__(self)
 
     return alike(Listed, kind)
 

@@ -32,6 +32,7 @@ def looks(about, torch):
     for name in about["members"]:
         found[f"an attribute of {name}"] = lambda m=name: getattr(sys.modules[m], "no_such_name")
     found["the names of torch.ops"] = lambda: dir(torch.ops)
+    found["the names in torch.ops"] = lambda: list(torch.ops)
     found["the dict of torch.ops"] = lambda: vars(torch.ops)
     existing = [name for name in about["samples"] if name.partition("::")[0] not in about["namespaces"]]
     for name in existing:
@@ -39,10 +40,13 @@ def looks(about, torch):
         packet, _, overload = rest.partition(".")
         one = getattr(getattr(getattr(torch.ops, space), packet), overload or "default")
         found[f"kernels of {name} in Python"] = lambda one=one: one.py_kernels
+        found[f"the names of torch.ops.{space}"] = lambda s=space: dir(getattr(torch.ops, s))
+        found[f"the names in torch.ops.{space}"] = lambda s=space: list(getattr(torch.ops, s))
+        found[f"the overloads of {space}::{packet}"] = lambda p=getattr(getattr(torch.ops, space), packet): dir(p)
         found[f"a library for {space}"] = lambda s=space: torch.library.Library(s, "IMPL", about["keys"][0])
     for space in about["namespaces"]:
         found[f"a library of {space}"] = lambda s=space: torch.library.Library(s, "FRAGMENT")
-        found[f"the operators of {space}"] = lambda s=space: getattr(torch.ops, s).no_such_name
+        found[f"the namespace {space}"] = lambda s=space: getattr(torch.ops, s)
     for name, keys in about["guarded"].items():
         if name == "torch._ops._higher_order_ops":
             for key in keys:

@@ -68,12 +68,11 @@ def calls(operators, keys):
     for operator in operators:
         space, _, name = operator.partition("::")
         packet, _, overload = name.partition(".")
-        made += [(operator,), (f"{space}::{packet}",), (space,), (space, packet)]
+        made += [(operator,), (f"{space}::{packet}",), (space,)]
         made += [(f"{space}::{packet}", overload), (f"{space}::{packet}", ())]
         made += [(operator, key) for key in keys]
-        made += [(kind, space, key, "here", 1) for kind in ("IMPL", "FRAGMENT") for key in keys]
-        text = f"graph(%a : Tensor):\n  %b : Tensor = {space}::{packet}(%a)\n  return (%b)\n"
-        made += [(text,), (text, False)]
+        made += [("IMPL", space, key, "here", 1) for key in keys]
+        made.append((f"graph(%a : Tensor):\n  %b : Tensor = {space}::{packet}(%a)\n  return (%b)\n",))
     return sorted(set(made), key=repr)
 
 
