@@ -96,7 +96,8 @@ impl Group {
 pub fn prove(python: &Path, root: &str) -> Result<Group, Error> {
     let fail = |reason: String| Error::Run { python: python.into(), reason };
     let found: Value = ask(python, PROVE, format!("{root}\n").as_bytes()).map_err(fail)?;
-    let mut group: Group = serde_json::from_value(found.clone()).map_err(|e| fail(e.to_string()))?;
+    let mut group: Group =
+        serde_json::from_value(found.clone()).map_err(|e| fail(e.to_string()))?;
     if group.may_wait() {
         let fired = fire(python, &found).map_err(fail)?;
         group.allocator = fired.allocator.unwrap_or_default();
