@@ -27,8 +27,8 @@ from importlib.machinery import (
 )
 from importlib.util import decode_source, source_hash, spec_from_file_location
 
-from _taper import arenas, collector, compiled
-from _taper.planned import DEFERRED
+from _taper import collector, compiled
+from _taper.start import DEFERRED, REMEMBERS
 
 _HERE = os.path.dirname(os.path.abspath(__file__))
 _ROOT = os.path.dirname(_HERE) + os.sep
@@ -140,8 +140,9 @@ try:
     _table = _store.chunk(1).cast("I")
 except OSError as _error:
     raise ImportError(str(_error)) from None
-arenas.use(_store._runtime)
-if _compiled_before[2]:
+if not REMEMBERS:
+    _answers = {}
+elif _compiled_before[2]:
     compiled.use(functools.partial(_store.bytes, *_compiled_before))
 _names = {}
 _records = _store.records()

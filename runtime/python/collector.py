@@ -22,7 +22,7 @@ import sys
 import types
 from _thread import get_ident
 
-from _taper.planned import SPARES
+from _taper.start import SPARES
 
 # New objects until the collector looks at the newest, while modules are imported: a module
 # whose body is the program must not run without a collector.
@@ -165,6 +165,8 @@ def thaw():
 
 def opened(file):
     """Notes a file that was opened for writing while modules were imported."""
+    if not SPARES:
+        return
     import weakref
 
     if not _files:

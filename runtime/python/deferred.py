@@ -21,9 +21,10 @@ import importlib.util
 import os
 import sys
 import types
-from _thread import RLock, get_ident
+from _thread import get_ident
 
 from _taper import gates
+from _taper.once import Once
 
 # What the import system reads of a module that is there, and sets. It changes nothing.
 _PLAIN = frozenset(
@@ -41,19 +42,22 @@ _PLAIN = frozenset(
 
 _read = types.ModuleType.__getattribute__
 
-# Groups whose bodies have not run, by the module that begins them.
+# Groups whose bodies have not all run, by the module that begins them.
 pending = {}
+
+# The same, by each of their modules.
+_groups = {}
 
 
 class _Deferred(types.ModuleType):
-    """A module whose body waits."""
+    """A module whose body is deferred, or one of a group of which not all bodies have run."""
 
     def __getattribute__(self, name):
-        group = _read(self, "__dict__").get("__taper_group__")
+        group = _groups.get(self)
         if group is not None:
             if name == "__class__":
                 return types.ModuleType
-            if group.runner == get_ident():
+            if group.mine():
                 # The import system looks at the spec of a module that is there already:
                 # here its body would run.
                 group.run(self)
@@ -63,39 +67,47 @@ class _Deferred(types.ModuleType):
 
     def __setattr__(self, name, value):
         if name not in _PLAIN:
-            group = _read(self, "__dict__").get("__taper_group__")
-            if group is not None and group.runner != get_ident():
+            group = _groups.get(self)
+            if group is not None:
                 group.settle()
         types.ModuleType.__setattr__(self, name, value)
 
     def __delattr__(self, name):
-        group = _read(self, "__dict__").get("__taper_group__")
-        if group is not None and group.runner != get_ident():
+        group = _groups.get(self)
+        if group is not None:
             group.settle()
         types.ModuleType.__delattr__(self, name)
 
 
 class Group:
-    """Modules that wait together; `plan` is what was proved of them."""
+    """Modules that are deferred together; `plan` is what was proved of them.
+
+    All gates stay until all bodies have run. The thread that runs them passes; others wait.
+    """
 
     def __init__(self, root, plan):
         self.root = root
         self.plan = plan
-        # The thread that runs the bodies.
-        self.runner = None
-        self._lock = RLock()
-        self._done = False
+        self._once = Once(root, self._run_all)
+        # Modules whose bodies have not begun to run.
+        self._open = set()
         self._modules = {}
         self._undo = []
+        self._made = {}
+        self._error = None
         self._hook = None
 
     def defer(self, module):
-        """Lets the bodies of the group wait, of which `module` is the first. False where
+        """Defers the bodies of the group, of which `module` is the first. False where
         that cannot be: they are to run now."""
         members = self.plan["members"]
         if any(name in sys.modules for name in members if name != self.root):
             _say(f"runs {self.root} at once, for modules of its group are there")
             return False
+        # What one of the bodies does to a class of C, which could be seen, costs nothing.
+        if self.plan["at_once"]:
+            kind = sys.modules["torch._custom_class_base"].CustomClassBaseMeta
+            sys.modules["torch._C"]._set_generator_metaclass(kind)
         made = {}
         try:
             # A module is found in the one around it.
@@ -108,13 +120,10 @@ class Group:
             return False
         for name in members:
             one = made[name]
-            _read(one, "__dict__")["__taper_group__"] = self
+            _groups[one] = self
+            self._open.add(one)
             one.__class__ = _Deferred
             sys.modules[name] = one
-        # What one of the bodies does to a class of C, which could be seen, costs nothing.
-        change = getattr(sys.modules["torch._C"], "_set_generator_metaclass", None)
-        if change is not None:
-            change(sys.modules["torch._custom_class_base"].CustomClassBaseMeta)
         for parent, name, member in self.plan["attributes"]:
             owner = made.get(parent) or sys.modules[parent]
             types.ModuleType.__setattr__(owner, name, made[member])
@@ -132,39 +141,52 @@ class Group:
                 return importlib.util.module_from_spec(spec)
         raise ImportError(name)
 
+    def mine(self):
+        """Whether this thread runs the bodies."""
+        return self._once.runner == get_ident()
+
     def settle(self):
-        """Runs the bodies, if they have not; returns when all have."""
-        if self._done:
-            return
-        with self._lock:
-            if self._done or self.runner is not None:
-                return
-            self._disarm()
-            pending.pop(self.root, None)
-            self.runner = get_ident()
-            number = len(self.plan["members"]) - 1
-            _say(f"ran {self.root}, which waited with {number} others")
-            try:
-                self.run(self._modules[self.root])
-                for module in self._modules.values():
-                    self.run(module)
-            finally:
-                self._done, self.runner = True, None
-                for module in self._modules.values():
-                    _read(module, "__dict__").pop("__taper_group__", None)
-                    module.__class__ = types.ModuleType
+        """Runs the bodies, if they have not; returns when all have, or in the thread that
+        runs them."""
+        if not self._once.done:
+            self._once.settle()
+
+    def _run_all(self):
+        number = len(self.plan["members"]) - 1
+        _say(f"ran {self.root}, which waited with {number} others")
+        self.run(self._modules[self.root])
+        for module in self._modules.values():
+            self.run(module)
+        if self._error is not None:
+            raise self._error
+        # Nothing differs any more from what the import would have left.
+        self._disarm()
+        pending.pop(self.root, None)
+        for module in self._modules.values():
+            about = _read(module, "__dict__")
+            for name, value in list(about.items()):
+                # What a body took for itself while it was watched.
+                if id(value) in self._made and self._made[id(value)][0] is value:
+                    about[name] = self._made[id(value)][1]
+            module.__class__ = types.ModuleType
+            _groups.pop(module, None)
+        self._made.clear()
 
     def run(self, module):
         """Runs the body of one module of the group, unless it has begun."""
-        about = _read(module, "__dict__")
-        if about.pop("__taper_group__", None) is None:
+        if module not in self._open:
             return
-        module.__class__ = types.ModuleType
+        self._open.discard(module)
+        about = _read(module, "__dict__")
         spec = about["__spec__"]
         code = spec.loader.get_code(spec.name)
         spec._initializing = True
         try:
             exec(code, about)
+        except BaseException as error:
+            # The import system does not hear of what its look at a module raises.
+            self._error = self._error or error
+            raise
         finally:
             spec._initializing = False
         parent, _, name = spec.name.rpartition(".")
@@ -175,8 +197,10 @@ class Group:
         about = vars(owner)
         if name in about:
             original = about[name]
-            setattr(owner, name, made(original))
-            self._undo.append((setattr, owner, name, original))
+            gate = made(original)
+            setattr(owner, name, gate)
+            self._made[id(gate)] = gate, original
+            self._undo.append((_put_back, owner, name, (gate, original)))
 
     def _arm(self):
         """Sees to it that whatever could tell runs the bodies first."""
@@ -200,6 +224,7 @@ class Group:
             key = getattr(key, "name", key)
             return of(words, changed) and (not key or any(one in key for one in keys))
 
+        others = set(plan["queries"])
         for asked, needs in (
             (_ASK_FOR_NAMES, names),
             (_ASK_FOR_KERNELS, kernels),
@@ -208,11 +233,20 @@ class Group:
             (_ASK_FOR_ALL, lambda words: True),
         ):
             for name in asked:
-                for owner, place in [(native, name), *self._holders(name)]:
-                    self._replace(owner, place, lambda f, n=needs: self._gate(f, n))
+                self._watch_native(name, needs)
+                others.discard(name)
+        # This version of torch has more that answer otherwise without the bodies.
+        for name in sorted(others):
+            self._watch_native(name, lambda words: True)
         operators = sys.modules["torch._ops"]
+        if namespaces.intersection(vars(operators.ops)):
+            raise ValueError("a namespace of operators that is not there yet")
         self._undo.append((gates.set_class, operators.ops, operators._Ops, None))
-        operators.ops.__class__ = gates.listed(operators._Ops, self.settle)
+        operators.ops.__class__ = gates.listed(operators._Ops, namespaces, self.settle)
+        # What was looked at of a namespace or an operator is listed there.
+        for owner in (operators._OpNamespace, operators.OpOverloadPacket):
+            for name in ("__iter__", "__dir__"):
+                gates.lists(owner, name, self.settle, self._undo)
         for name in ("py_kernels", "python_key_table"):
             self._watch(operators.OpOverload, name)
         namespace = operators._HigherOrderNamespace
@@ -237,7 +271,17 @@ class Group:
         if script is not None:
             for owner in (script, sys.modules["torch.jit"]):
                 self._replace(owner, "load", self._second_try)
-        self._hook = gates.AllocatorHook(plan["device"], self.settle)
+        self._hook = gates.AllocatorHook(plan["device"], plan["allocator"], self.settle)
+
+    def _watch_native(self, name, needs):
+        """Lets the bodies run before a function of torch._C, or of a module in it, where `needs`
+        says so of its words."""
+        owner = sys.modules["torch._C"]
+        *modules, last = name.split(".")
+        for one in modules:
+            owner = getattr(owner, one)
+        for place, name in [(owner, last), *self._holders(name)]:
+            self._replace(place, name, lambda f: self._gate(f, needs))
 
     def _holders(self, name):
         """Modules that took a function of torch._C for themselves."""
@@ -249,8 +293,8 @@ class Group:
         """`function`, before which the bodies run where `needs` says so of its words."""
 
         def asks(*words, **named):
-            if needs((*words, *named.values())):
-                self.settle()
+            if not self._once.done and needs((*words, *named.values())):
+                self._once.settle()
 
         if type(function) is types.BuiltinFunctionType:
             return gates.builtin(function, asks)
@@ -270,7 +314,7 @@ class Group:
             try:
                 return function(f, *words, **named)
             except RuntimeError as error:
-                if self._done or not any(f"{n}::" in str(error) for n in self.plan["namespaces"]):
+                if self._once.done or not any(f"{n}::" in str(error) for n in self.plan["namespaces"]):
                     raise
             self.settle()
             if start is not None:
@@ -293,7 +337,8 @@ class Group:
 
 
 # Functions of torch._C that find an operator by its name, that say what kernels one has, that
-# say what it has for the key that is named next, and that say what there is at all.
+# say what it has for the key that is named next, and that say what there is at all. Others that
+# ask are found when a package is made, and watched whatever they are asked.
 _ASK_FOR_NAMES = (
     "_jit_get_operation",
     "_get_operation_overload",
@@ -325,6 +370,13 @@ _ASK_FOR_ALL = (
     "_dispatch_call_boxed",
     "_jit_get_all_schemas",
 )
+
+
+def _put_back(owner, name, both):
+    """Puts the original back, unless something else has taken the gate's place."""
+    gate, original = both
+    if vars(owner).get(name) is gate:
+        setattr(owner, name, original)
 
 
 def _finder(folder):

@@ -41,18 +41,50 @@ def set_class(one, kind, _, __=None):
     one.__class__ = kind
 
 
-def listed(kind, settle):
-    """The class `kind` of a module, where listing its names first runs the bodies."""
+def lists(owner, name, settle, undo):
+    """Lets a method without arguments of a class run the bodies first; `undo` gets how to take
+    that back."""
+    original = getattr(owner, name)
+
+    def gate(self):
+        settle()
+        return original(self)
+
+    own = name in vars(owner)
+    setattr(owner, name, alike(gate, original))
+    undo.append((setattr, owner, name, original) if own else (forget, owner, name, None))
+
+
+# Past the property below.
+_dict_of = vars(types.ModuleType)["__dict__"].__get__
+
+
+def listed(kind, namespaces, settle):
+    """The class `kind` of a module, where listing its names, or asking for one of `namespaces`,
+    first runs the bodies."""
 
     class Listed(kind):
+        def __getattr__(self, name):
+            if name in namespaces:
+                settle()
+                about = _dict_of(self)
+                if name in about:
+                    return about[name]
+            # This class is another now.
+            return kind.__getattr__(self, name)
+
+        def __iter__(self):
+            settle()
+            return kind.__iter__(self)
+
         @property
         def __dict__(self):
             settle()
-            return types.ModuleType.__getattribute__(self, "__dict__")
+            return _dict_of(self)
 
         def __dir__(self):
             settle()
-            return super(self.__class__, self).__dir__()
+            return kind.__dir__(self)
 
     return alike(Listed, kind)
 
@@ -101,33 +133,40 @@ def alike(made, function):
     return made
 
 
+_WORD = ctypes.sizeof(ctypes.c_void_p)
+
+
+def allocator(device):
+    """Where the allocator of a kind of device has the address of its table of functions.
+    `device` is the number of the kind.
+
+    PyTorch has one per kind (`c10::GetAllocator`, a function that libc10 exports).
+    """
+    folder = os.path.join(os.path.dirname(sys.modules["torch"].__file__), "lib")
+    library = ctypes.CDLL(os.path.join(folder, "libc10.so"))
+    get = library._ZN3c1012GetAllocatorERKNS_10DeviceTypeE
+    get.restype, get.argtypes = ctypes.c_void_p, [ctypes.POINTER(ctypes.c_int8)]
+    return ctypes.c_void_p.from_address(get(ctypes.byref(ctypes.c_int8(device))))
+
+
 class AllocatorHook:
     """Hears when memory is asked for for a tensor without data, from any code.
 
-    PyTorch has one allocator per kind of device (`c10::GetAllocator`, a function that
-    libc10 exports). Its object's table of virtual functions is replaced by a copy in which
-    `allocate`, the third after two destructors (Itanium C++ ABI; c10/core/Allocator.h), is
-    a function of ours that goes on to the original. `device` is the number of the kind.
+    The allocator's table of virtual functions is replaced by a copy in which one is a function
+    of ours that goes on to the original. Which, and how many there are, was found out when the
+    package was made (`shape`). Before them are two words (Itanium C++ ABI).
     """
 
-    # Words of a table before its first function, and as many functions as are copied: there
-    # are seven in PyTorch 2.15. What follows a table is mapped, too: others, and the
-    # library's dynamic section.
-    _BEFORE, _FUNCTIONS, _ALLOCATE = 2, 16, 2
+    _BEFORE = 2
 
-    def __init__(self, device, settle):
+    def __init__(self, device, shape, settle):
         from _taper import runtime
 
-        folder = os.path.join(os.path.dirname(sys.modules["torch"].__file__), "lib")
-        library = ctypes.CDLL(os.path.join(folder, "libc10.so"))
-        get = library._ZN3c1012GetAllocatorERKNS_10DeviceTypeE
-        get.restype, get.argtypes = ctypes.c_void_p, [ctypes.POINTER(ctypes.c_int8)]
-        kind = ctypes.c_int8(device)
-        self._place = ctypes.c_void_p.from_address(get(ctypes.byref(kind)))
+        functions, called = shape
+        self._place = allocator(device)
         self._original = self._place.value
-        size = ctypes.sizeof(ctypes.c_void_p)
-        table = ctypes.c_void_p * (self._BEFORE + self._FUNCTIONS)
-        words = table.from_address(self._original - self._BEFORE * size)
+        table = ctypes.c_void_p * (self._BEFORE + functions)
+        words = table.from_address(self._original - self._BEFORE * _WORD)
 
         def heard():
             try:
@@ -139,12 +178,10 @@ class AllocatorHook:
         self._heard = ctypes.CFUNCTYPE(None)(heard)
         hook = runtime().taper_hook
         hook.restype, hook.argtypes = ctypes.c_void_p, [ctypes.c_void_p, ctypes.c_void_p]
-        allocate = self._BEFORE + self._ALLOCATE
+        called += self._BEFORE
         self._table = table(*words)
-        self._table[allocate] = hook(
-            ctypes.cast(self._heard, ctypes.c_void_p), words[allocate]
-        )
-        self._place.value = ctypes.addressof(self._table) + self._BEFORE * size
+        self._table[called] = hook(ctypes.cast(self._heard, ctypes.c_void_p), words[called])
+        self._place.value = ctypes.addressof(self._table) + self._BEFORE * _WORD
         # A thread may be on its way through the table, and one may ask when Python has ended.
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(self))
 

@@ -9,7 +9,6 @@
 
 #![no_std]
 
-mod arenas;
 mod bind;
 mod gate;
 mod library;

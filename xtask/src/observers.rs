@@ -148,4 +148,5 @@ programs! {
     quantized_models_give_the_same: "quantize";
     scripted_modules_are_the_same: "script";
     the_dispatcher_has_the_same_state: "dispatcher";
+    threads_and_forks_see_all_or_nothing: "threads";
 }

@@ -211,6 +211,88 @@ def watched(owner, name, what):
     setattr(owner, name, ask)
 
 
+# What says whether a file is there, or what it is, raises no audit event.
+ASKS_FOR_FILES = ("stat", "lstat", "access", "readlink", "statvfs", "getxattr", "listxattr", "pathconf")
+
+
+class Status:
+    """What `os.stat` says of a file of the packages, of which only its kind is the same in a
+    package made of them."""
+
+    def __init__(self, status):
+        self._status = status
+
+    __class__ = property(lambda self: os.stat_result)
+
+    @property
+    def st_mode(self):
+        return self._status.st_mode
+
+    def _more(name):
+        def ask(self, *words):
+            if current is not None:
+                current.against_it("it asks for the size, time or place of a file")
+            return getattr(self._status, name)(*words)
+
+        return ask
+
+    for _name in ("__getitem__", "__len__", "__iter__", "__eq__", "__hash__", "__repr__"):
+        locals()[_name] = _more(_name)
+
+    def __getattr__(self, name):
+        if current is not None and name.startswith("st_"):
+            current.against_it("it asks for the size, time or place of a file")
+        return getattr(self._status, name)
+
+
+def asks_for_files():
+    """Watches what asks the system about files, wherever modules have taken it for themselves."""
+    import posix
+
+    made = {}
+    for name in ASKS_FOR_FILES:
+        original = getattr(posix, name, None)
+        if original is not None:
+            made[id(original)] = original, asks_for_file(original)
+    for module in list(sys.modules.values()):
+        if not isinstance(module, types.ModuleType):
+            continue
+        owners = [module, *(one for one in list(vars(module).values()) if isinstance(one, type))]
+        for owner in owners:
+            for key, value in list(vars(owner).items()):
+                held = value.__func__ if isinstance(value, staticmethod) else value
+                known = made.get(id(held))
+                if known is None or known[0] is not held:
+                    continue
+                try:
+                    setattr(owner, key, staticmethod(known[1]) if owner is not module else known[1])
+                except TypeError:
+                    # A class of C takes nothing for itself.
+                    continue
+
+
+def asks_for_file(original):
+    @functools.wraps(original)
+    def ask(*words, **named):
+        if current is None:
+            return original(*words, **named)
+        path = words[0] if words else named.get("path")
+        try:
+            path = os.fsdecode(path)
+        except TypeError:
+            path = ""
+        relative = named.get("dir_fd") is not None
+        known = not relative and inside(os.path.join(path, "")) is not None
+        if not known:
+            current.against_it(f"it asks whether {path!r} is there"[:200])
+        elif original.__name__ not in ("stat", "lstat", "access"):
+            current.against_it("it asks for the size, time or place of a file")
+        said = original(*words, **named)
+        return Status(said) if known and isinstance(said, os.stat_result) else said
+
+    return ask
+
+
 class Texts:
     """What modules compile while they are imported."""
 
@@ -315,6 +397,7 @@ def main():
     watched(os, "getcwd", "the working folder")
     for name in ("cpu_count", "sched_getaffinity", "uname", "getpid", "getuid", "geteuid", "getlogin"):
         watched(os, name, "the machine or the process")
+    asks_for_files()
     sys.addaudithook(audit)
     for name in ABOUT["modules"]:
         try:

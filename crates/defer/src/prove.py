@@ -2,17 +2,14 @@
 
 Reads the name of the group's first module from standard input. Imports torch as a program
 does, and compares, before and after that module is imported, every object that the
-collector knows and the whole state of the dispatcher. Writes what a package needs to let
-the bodies wait, and what it found that nothing would notice in time: with any of that,
-they must not wait.
+collector knows and the whole state of the dispatcher. Asks functions of torch._C
+before and after (`queries.py`). Writes what a package needs to let the bodies wait, and what
+it found that nothing would notice in time: with any of that, they must not wait.
 """
 
 import functools
 import gc
 import importlib.machinery
-import json
-import sys
-import types
 import weakref
 
 # Collections whose readers all pass something that runs the bodies first
@@ -86,11 +83,6 @@ def changed_classes(before):
             yield f"{one.__module__}.{one.__qualname__}"
 
 
-def dispatcher(native):
-    names = native._dispatch_get_all_op_names()
-    return {name: (native._dispatch_dump(name), native._dispatch_dump_table(name)) for name in names}
-
-
 def lines(text):
     return dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
 
@@ -119,6 +111,8 @@ class Judge:
         self.namespaces = namespaces
         self.before = before
         self.names = named()
+        # What changed of `GUARDED`, with the names that it gained.
+        self.guarded = {}
         self.operators = (operators.OpOverloadPacket, operators._OpNamespace, operators._Ops)
         self.recreated = (operators.OpOverload, operators.OpOverloadPacket)
         # Collections that belong to objects of torch.ops: caches of names, and what
@@ -163,7 +157,11 @@ class Judge:
         if isinstance(one, self.operators) or id(one) in self.belongs:
             return None
         name = self.names.get(id(one))
-        if name in CACHES or name in GUARDED:
+        if name in CACHES:
+            return None
+        if name in GUARDED:
+            gained = self.difference(one, was)[0]
+            self.guarded[name] = sorted(key for key in gained if isinstance(key, str))
             return None
         if kind.__module__.startswith("_frozen_importlib"):
             return None  # The lock of an import that is under way.
@@ -270,20 +268,21 @@ class Watch:
         del module.__spec__.loader.exec_module
         # Modules that are here take functions of torch._C for themselves.
         holders = {}
-        functions = {
+        native_functions = {
             id(value): name
-            for name, value in vars(native).items()
+            for name, value in (functions() | vars(native)).items()
             if isinstance(value, types.BuiltinFunctionType)
         }
         for name, other in list(sys.modules.items()):
             if isinstance(other, types.ModuleType) and other is not native:
                 for key, value in list(vars(other).items()):
-                    if id(value) in functions:
-                        holders.setdefault(functions[id(value)], []).append([name, key])
+                    if id(value) in native_functions and not name.startswith("torch._C."):
+                        holders.setdefault(native_functions[id(value)], []).append([name, key])
         modules = list(sys.modules)
         bases = subclasses()
         of_c = classes()
         operators = dispatcher(native)
+        asked = Before()
         before = kept()
         self.load(module)
         changed = [
@@ -295,9 +294,10 @@ class Watch:
         members = [self.root] + [name for name in sys.modules if name not in known]
         namespaces = sorted({name.partition("::")[0] for name in after if name not in operators})
         objections = []
+        at_once = []
         if any(name.partition("::")[0] in namespaces for name in operators):
             objections.append("new operators in a namespace that was there")
-        touched, keys = set(), set()
+        touched, keys, altered = set(), set(), set()
         for name, (registered, table) in operators.items():
             if name not in after:
                 objections.append(f"{name} is gone")
@@ -307,19 +307,23 @@ class Watch:
                 for key in old.keys() | new.keys():
                     if old.get(key) != new.get(key):
                         touched.add(name.partition("::")[0])
+                        altered.add(name)
                         keys.add(key.partition(" ")[0].partition("[")[0])
         # Only tensors without data are watched.
         objections += [f"kernels for {key}" for key in keys if key != "Meta"]
         judge = Judge(members, namespaces, before)
-        mine = {id(changed), id(before), id(operators), id(modules), id(holders), id(functions)}
-        mine |= {id(vars(self)), id(bases), id(known), id(of_c)}
+        mine = {id(changed), id(before), id(operators), id(modules), id(holders), id(native_functions)}
+        mine |= {id(vars(asked)), id(vars(self)), id(bases), id(known), id(of_c)}
         mine |= {id(inside) for _, _, _, inside in of_c.values()}
         for one, was in changed:
             if id(one) not in mine and one is not self:
                 objection = judge.objection(one, was)
                 if objection is not None:
                     objections.append(objection)
-        objections += [f"class {name}" for name in changed_classes(of_c) if name not in AT_ONCE]
+        for name in changed_classes(of_c):
+            (at_once if name in AT_ONCE else objections).append(
+                name if name in AT_ONCE else f"class {name}"
+            )
         for base, grown in grown_bases(bases, judge).items():
             objections.append(f"subclasses of {base}: {grown}")
         # In the order in which they were set.
@@ -329,7 +333,17 @@ class Watch:
             for key in vars(sys.modules[parent])
             if f"{parent}.{key}" in members[1:]
         ]
+        # What is asked about: one that is changed and one that is new.
+        samples = [min(names) for names in (altered, after.keys() - operators.keys()) if names]
+        given = calls(samples, sorted(keys))
+        asks = [] if objections else differing(asked, given)
         self.result = {
+            "samples": samples,
+            "asks": asks,
+            "queries": sorted({name for name, _ in asks}),
+            "calls": given,
+            "guarded": judge.guarded,
+            "at_once": sorted(at_once),
             "root": self.root,
             "members": members,
             "attributes": parents,
@@ -337,7 +351,11 @@ class Watch:
             "changed": sorted(touched),
             "keys": sorted(keys),
             "device": int(native._autograd.DeviceType.Meta),
-            "holders": {name: held for name, held in sorted(holders.items()) if guarded(name)},
+            "holders": {
+                name: held
+                for name, held in sorted(holders.items())
+                if guarded(name) or any(name == one for one, _ in asks)
+            },
             "objections": sorted(set(objections)),
         }
 
@@ -373,6 +391,12 @@ def main():
     gc.disable()
     __import__(root.partition(".")[0])
     result = watch.result or {"root": root, "objections": ["it is not imported"]}
+    if not result["objections"]:
+        # What is said once all is there.
+        given = result["calls"]
+        said = answers(result["asks"], given)
+        result["asks"] = [[*job, one] for job, one in zip(result["asks"], said) if one != "died"]
+        result["digest"] = digest(dispatcher(sys.modules["torch._C"]))
     sys.stdout.write(json.dumps(result))
     sys.stdout.flush()
     import os

@@ -2,8 +2,13 @@
 
 use crate::{Error, Sources};
 use serde::{Deserialize, Serialize};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+
+/// The versions of CPython that taper is tested with. Its packages hold their bytecode, and
+/// rest on how their import systems and garbage collectors work.
+const TESTED: RangeInclusive<(u32, u32)> = (3, 10)..=(3, 13);
 
 /// What an interpreter says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -40,12 +45,21 @@ struct Answer {
     base_executable: String,
     prefix: String,
     base_prefix: String,
-    version: [u32; 2],
-    full_version: String,
     machine: String,
     magic: Vec<u8>,
     folders: Vec<String>,
 }
+
+/// What [`IDENTITY`] prints.
+#[derive(Deserialize)]
+struct Identity {
+    version: [u32; 2],
+    full_version: String,
+    implementation: String,
+    free_threaded: bool,
+}
+
+const IDENTITY: &str = include_str!("identity.py");
 
 const QUESTION: &str = include_str!("question.py");
 
@@ -62,25 +76,40 @@ impl Interpreter {
             return Err(Error::NoInterpreter(python));
         }
         let fail = |reason: String| Error::Interpreter { python: python.clone(), reason };
-        let done = Command::new(&python)
-            .args(["-B", "-c", QUESTION])
-            .stdin(Stdio::null())
-            .env_remove("PYTHONHOME")
-            .output()
-            .map_err(|error| match error.kind() {
-                std::io::ErrorKind::NotFound => Error::NoInterpreter(python.clone()),
-                _ => fail(error.to_string()),
-            })?;
-        if !done.status.success() {
-            return Err(fail(String::from_utf8_lossy(&done.stderr).trim().to_owned()));
+        let said = |question: &str| {
+            let done = Command::new(&python)
+                .args(["-B", "-c", question])
+                .stdin(Stdio::null())
+                .env_remove("PYTHONHOME")
+                .output()
+                .map_err(|error| match error.kind() {
+                    std::io::ErrorKind::NotFound => Error::NoInterpreter(python.clone()),
+                    _ => fail(error.to_string()),
+                })?;
+            if !done.status.success() {
+                return Err(fail(String::from_utf8_lossy(&done.stderr).trim().to_owned()));
+            }
+            Ok(done.stdout)
+        };
+        let identity: Identity =
+            serde_json::from_slice(&said(IDENTITY)?).map_err(|error| fail(error.to_string()))?;
+        let [major, minor] = identity.version;
+        let version = format!("{major}.{minor}");
+        let what = match () {
+            () if identity.implementation != "CPython" => {
+                format!("{} {}", identity.implementation, identity.full_version)
+            }
+            () if identity.free_threaded => {
+                format!("a free-threaded build of Python {}", identity.full_version)
+            }
+            () if !TESTED.contains(&(major, minor)) => format!("Python {}", identity.full_version),
+            () => String::new(),
+        };
+        if !what.is_empty() {
+            return Err(Error::Untested { python, what });
         }
         let answer: Answer =
-            serde_json::from_slice(&done.stdout).map_err(|error| fail(error.to_string()))?;
-        let [major, minor] = answer.version;
-        let version = format!("{major}.{minor}");
-        if (major, minor) < (3, 10) {
-            return Err(Error::TooOld { python, version });
-        }
+            serde_json::from_slice(&said(QUESTION)?).map_err(|error| fail(error.to_string()))?;
         let resolved = |path: &str| {
             let path = PathBuf::from(path);
             path.canonicalize().unwrap_or(path)
@@ -98,7 +127,7 @@ impl Interpreter {
             prefix: resolved(&answer.prefix),
             base_prefix: resolved(&answer.base_prefix),
             version,
-            full_version: answer.full_version,
+            full_version: identity.full_version,
             machine: answer.machine,
             magic: answer
                 .magic

@@ -35,13 +35,16 @@ pub enum Error {
         /// What it said.
         reason: String,
     },
-    /// The interpreter is too old.
-    #[error("{python} is Python {version}; taper needs 3.10 or newer")]
-    TooOld {
+    /// taper was never tested with this kind or version of interpreter.
+    #[error(
+        "{python} is {what}; taper is tested with the usual builds of CPython 3.10 to 3.13: name \
+         one of these with --python, and install torch there"
+    )]
+    Untested {
         /// The interpreter.
         python: PathBuf,
-        /// Its version.
-        version: String,
+        /// What it is.
+        what: String,
     },
     /// torch is not installed.
     #[error(

@@ -125,3 +125,61 @@ fn a_real_environment_is_accounted_for() {
     assert!(kinds.len() >= 9, "{kinds:?}");
     assert_eq!(scanned.file("torch/lib/libtorch_cpu.so").unwrap().kind, Kind::SharedLibrary);
 }
+
+/// A program that answers as an interpreter does that cannot be had here.
+fn pretended(folder: &Path, name: &str, change: &str) -> PathBuf {
+    let real = empty(&folder.join(format!("{name}-env")));
+    let program = folder.join(name);
+    // What it is asked stands after `-B -c`.
+    let script = format!(
+        "#!/bin/sh\nexec {} -B -c 'import platform, sys, sysconfig\n{change}\nexec(sys.argv[1])' \"$3\"\n",
+        real.display()
+    );
+    fs::write(&program, script).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    program
+}
+
+#[test]
+fn interpreters_that_were_never_tested_are_refused_by_name() {
+    let place = tempfile::tempdir().unwrap();
+    let said = |python: &Path| match Interpreter::find(Some(python)) {
+        Ok(_) => String::new(),
+        Err(error @ Error::Untested { .. }) => error.to_string(),
+        Err(error) => panic!("{error}"),
+    };
+    let usual = pretended(place.path(), "usual", "");
+    assert_eq!(said(&usual), "");
+    for (name, change, expected) in [
+        (
+            "threads",
+            "sysconfig.get_config_vars()[\"Py_GIL_DISABLED\"] = 1",
+            "a free-threaded build of Python 3",
+        ),
+        ("other", "platform.python_implementation = lambda: \"PyPy\"", "is PyPy 3"),
+        (
+            "newer",
+            "sys.version_info = (3, 14, 0); platform.python_version = lambda: \"3.14.0\"",
+            "is Python 3.14.0",
+        ),
+    ] {
+        let python = pretended(place.path(), name, change);
+        let error = said(&python);
+        assert!(error.contains(expected), "{error}");
+        assert!(error.contains(&*python.to_string_lossy()), "{error}");
+        assert!(error.contains("CPython 3.10 to 3.13") && error.contains("--python"), "{error}");
+    }
+    // Old ones that pyenv may have are real.
+    let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
+    for entry in fs::read_dir(home.join(".pyenv/versions")).into_iter().flatten().flatten() {
+        let name = entry.file_name().into_string().unwrap();
+        let minor = name.strip_prefix("3.").and_then(|rest| rest.split('.').next());
+        let old = name.starts_with("2.")
+            || minor.and_then(|minor| minor.parse().ok()).is_some_and(|minor: u32| minor < 10);
+        let python = entry.path().join("bin/python");
+        if old && python.exists() {
+            let error = said(&python);
+            assert!(error.contains(&format!("is Python {name}")), "{error}");
+        }
+    }
+}

@@ -43,10 +43,11 @@ pub const RUNTIME: [(&str, &[u8]); 9] = [
     ("_taper/__init__.py", include_bytes!("../../../runtime/python/__init__.py")),
     ("_taper/absent.py", include_bytes!("../../../runtime/python/absent.py")),
     ("_taper/answers.py", include_bytes!("../../../runtime/python/answers.py")),
-    ("_taper/arenas.py", include_bytes!("../../../runtime/python/arenas.py")),
     ("_taper/collector.py", include_bytes!("../../../runtime/python/collector.py")),
     ("_taper/compiled.py", include_bytes!("../../../runtime/python/compiled.py")),
     ("_taper/deferred.py", include_bytes!("../../../runtime/python/deferred.py")),
+    ("_taper/once.py", include_bytes!("../../../runtime/python/once.py")),
+    ("_taper/start.py", include_bytes!("../../../runtime/python/start.py")),
     ("_taper/tools.py", include_bytes!("../../../runtime/python/tools.py")),
     ("_taper/gates.py", include_bytes!("../../../runtime/python/gates.py")),
 ];

@@ -31,6 +31,8 @@ pub struct Otherwise<'p> {
     pub deferred: &'p [Group],
     /// What functions remember.
     pub answers: &'p Answers,
+    /// Whether it is to start as Python does.
+    pub eager: bool,
 }
 
 /// What stands in a source file that nobody read, where such sources leave. Python uses
@@ -140,7 +142,9 @@ pub fn modules<'a>(
             }
             out.units.push(Unit { entry, reason: Reason::Store, hot: 0, check: None });
         }
-        let planned = defer::planned(otherwise.deferred, fate == Cold::Keep).into_bytes();
+        let spares = fate == Cold::Keep && !otherwise.eager;
+        let version = &environment.interpreter.full_version;
+        let planned = defer::planned(otherwise.deferred, spares, version).into_bytes();
         let runtime = || RUNTIME.into_iter().chain([(PLANNED, planned.as_slice())]);
         for (path, text) in runtime() {
             out.units.push(unit(path.into(), text.to_vec(), false, Reason::Store, 0));

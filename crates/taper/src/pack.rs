@@ -73,7 +73,7 @@ pub fn run(command: &Pack, global: &Global, talk: &Talk) -> Result<Exit> {
         let known = Known {
             gpu: &view.gpu,
             profile: &profile,
-            otherwise: Otherwise { deferred: &deferred, answers: &answers },
+            otherwise: Otherwise { deferred: &deferred, answers: &answers, eager: command.eager },
             cpu: command.target.cpu.name(),
             eager: command.eager,
             keep: &command.keep,

@@ -9,7 +9,7 @@ use world::World;
 
 /// Functions of the kinds that could remember, and some that must not.
 const READING: &str = r#"
-import functools, os, re, sys
+import functools, os, posix, re, sys
 from pathlib import Path
 FOLDER = os.path.dirname(os.path.abspath(__file__))
 COUNTED = 0
@@ -56,6 +56,36 @@ def by_machine(folder):
     return f'{len(read(folder))} {os.cpu_count()}'
 
 @functools.lru_cache
+def by_existence(folder):
+    return len(read(folder)), os.path.exists('/etc/word-of-taper')
+
+@functools.lru_cache
+def by_kind(folder):
+    return len(read(folder)), [name for name in os.listdir(folder)
+                               if os.path.isdir(os.path.join(folder, name))] != []
+
+@functools.lru_cache
+def by_path_object(folder):
+    return len(read(folder)), Path(sys.base_prefix, 'word').is_file()
+
+@functools.lru_cache
+def by_access(folder):
+    return len(read(folder)), posix.access('/etc', 0), posix.lstat('/')[0] != 0
+
+@functools.lru_cache
+def by_entry(folder):
+    with os.scandir('/') as entries:
+        return len(read(folder)), any(entry.name == 'word' for entry in entries)
+
+@functools.lru_cache
+def by_size(folder):
+    return sum(os.path.getsize(os.path.join(folder, name)) for name in read(folder))
+
+@functools.lru_cache
+def by_order_of_times(folder):
+    return sorted(read(folder), key=lambda name: os.stat(os.path.join(folder, name))[8])
+
+@functools.lru_cache
 def by_chance(folder):
     return f'{len(read(folder))} {hash("word")}'
 
@@ -84,6 +114,8 @@ names(FOLDER, prefix='a')
 by_path(Path(FOLDER))
 RESULTS = [counts(FOLDER), appends(FOLDER), by_environment(FOLDER), by_interpreter(FOLDER),
            by_machine(FOLDER), by_chance(FOLDER), placed(FOLDER), plain(FOLDER)]
+ASKED = [by_existence(FOLDER), by_kind(FOLDER), by_path_object(FOLDER), by_access(FOLDER),
+         by_entry(FOLDER), by_size(FOLDER), by_order_of_times(FOLDER)]
 ";
 
 /// What compiles while it is imported.
@@ -124,6 +156,7 @@ print(inspect.getsource(r.names).splitlines()[:3], inspect.signature(r.by_path))
 print(r.counts.cache_info(), r.by_path.cache_info()[2:])
 print(r.COUNTED, len(r.SEEN), torch.calling.RESULTS[:3], r.by_environment(r.FOLDER))
 print([os.path.basename(name) for name in r.placed(r.FOLDER)][:2], os.path.exists(r.placed(r.FOLDER)[0]))
+print(torch.calling.ASKED[1:5] == [r.by_kind(r.FOLDER), r.by_path_object(r.FOLDER), r.by_access(r.FOLDER), r.by_entry(r.FOLDER)])
 print(pickle.loads(pickle.dumps(r.names)) is r.names)
 p = c.Point(1)
 print(p, p < c.Point(2), p == c.Point(1), c.Fixed('a'), hash(c.Fixed('a')) == hash(c.Fixed('a')))
@@ -165,7 +198,16 @@ fn packed(words: &[&str]) -> (World, PathBuf) {
 }
 
 fn said(world: &World, packages: &Path, words: &[&str]) -> (String, String) {
-    let done = world.python(packages, words);
+    said_with(world, packages, words, &[])
+}
+
+fn said_with(
+    world: &World,
+    packages: &Path,
+    words: &[&str],
+    variables: &[(&str, &str)],
+) -> (String, String) {
+    let done = world.python_with(packages, words, variables);
     let error = String::from_utf8(done.stderr).unwrap();
     assert!(done.status.success(), "{words:?}\n{error}");
     (String::from_utf8(done.stdout).unwrap(), error)
@@ -182,7 +224,7 @@ fn a_function_remembers_only_what_its_files_say() {
     let (world, dist) = packed(&[]);
     let about = remembered(&dist);
     let objection = |name: &str| about[format!("torch.reading.{name}")]["objection"].clone();
-    for (name, calls) in [("names", 2), ("by_path", 1)] {
+    for (name, calls) in [("names", 2), ("by_path", 1), ("by_kind", 1)] {
         let function = &about[format!("torch.reading.{name}")];
         assert_eq!(function["remembers"], true, "{about:#}");
         assert_eq!(function["calls"], calls, "{about:#}");
@@ -193,6 +235,12 @@ fn a_function_remembers_only_what_its_files_say() {
         ("by_environment", "it asks for the environment"),
         ("by_interpreter", "it lists"),
         ("by_machine", "it asks for the machine"),
+        ("by_existence", "it asks whether '/etc/word-of-taper' is there"),
+        ("by_path_object", "it asks whether"),
+        ("by_access", "it asks whether '/etc' is there"),
+        ("by_entry", "it lists '/'"),
+        ("by_size", "it asks for the size"),
+        ("by_order_of_times", "it asks for the size, time"),
         ("by_chance", "another process had another answer"),
         ("placed", "an answer names a place of this machine"),
     ] {
@@ -215,7 +263,10 @@ import torch.calling
 print({name for name in opened if name in ('names', 'by_path', 'plain')}, torch.reading.COUNTED)
 ";
     assert_eq!(said(&world, &dist, &["-c", program]).0, "{'plain'} 1\n");
-    // Neither where nothing may be otherwise than in Python.
+    // Nor where it is switched off, for one process or in the package.
+    let eager = [("TAPER_EAGER", "1")];
+    let switched = said_with(&world, &dist, &["-c", program], &eager).0;
+    assert!(switched.contains("'names'") && switched.contains("'by_path'"), "{switched}");
     for (words, dist) in [("--eager", "eager"), ("--cold=drop", "drop")] {
         let words = ["pack", words, "--no-verify", "--to", dist, "--", "python", "-c"];
         let done = world.taper(&[&words[..], &["import torch.calling, torch.compiling"]].concat());
@@ -251,6 +302,9 @@ print(count[0] - before, len(patterns))
     // Code of another level of optimisation is another.
     let words = ["-O", "-W", "ignore", "-c", program];
     assert!(!said(&world, &dist, &words).0.starts_with("0 "));
+    let words = ["-W", "ignore", "-c", program];
+    let switched = said_with(&world, &dist, &words, &[("TAPER_EAGER", "1")]).0;
+    assert!(!switched.starts_with("0 "), "{switched}");
 }
 
 #[test]
@@ -266,4 +320,42 @@ fn programs_get_the_same_answers() {
         assert!(original.1.contains("HERE/torch/compiling.py:17: FutureWarning"), "{original:?}");
         assert_eq!(place(said(&world, &dist, &words), &dist), original);
     }
+}
+
+#[test]
+fn another_version_of_python_gets_nothing_ready() {
+    let (world, dist) = packed(&[]);
+    let planned = dist.join("_taper/planned.py");
+    let text = fs::read_to_string(&planned).unwrap();
+    let version = text.split("VERSION = \"").nth(1).unwrap().split('"').next().unwrap();
+    for entry in fs::read_dir(dist.join("_taper/__pycache__")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.file_name().unwrap().to_str().unwrap().starts_with("planned.") {
+            fs::remove_file(path).unwrap();
+        }
+    }
+    let pretend = |other: &str| fs::write(&planned, text.replace(version, other)).unwrap();
+    let minor = version.rsplit_once('.').unwrap().0;
+    pretend(&format!("{minor}.99"));
+    // The program is the same; what made it fast is not there.
+    let program = ["-W", "ignore", "-B", "-c", PROGRAM];
+    let original = said(&world, &world.packages(), &program).0;
+    assert_eq!(said(&world, &dist, &program).0, original);
+    let called = "
+import sys, torch.reading
+called = []
+original = torch.reading.read
+torch.reading.read = lambda folder: called.append(folder) or original(folder)
+torch.reading.names(torch.reading.FOLDER)
+print(len(called))
+";
+    assert_eq!(said(&world, &dist, &["-c", called]).0, "1\n");
+    pretend(version);
+    assert_eq!(said(&world, &dist, &["-c", called]).0, "0\n");
+    // Another minor version has another bytecode.
+    pretend("3.9.1");
+    let done = world.python(&dist, &["-c", "import torch"]);
+    let error = String::from_utf8_lossy(&done.stderr);
+    assert!(error.contains("is for CPython 3.9, and this is cpython 3."), "{error}");
+    assert!(error.contains("pack anew"), "{error}");
 }

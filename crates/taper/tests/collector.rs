@@ -35,7 +35,16 @@ fn packed() -> (World, PathBuf) {
 }
 
 fn said(world: &World, packages: &std::path::Path, program: &str) -> String {
-    let done = world.python(packages, &["-c", program]);
+    said_with(world, packages, program, &[])
+}
+
+fn said_with(
+    world: &World,
+    packages: &std::path::Path,
+    program: &str,
+    variables: &[(&str, &str)],
+) -> String {
+    let done = world.python_with(packages, &["-c", program], variables);
     assert!(done.status.success(), "{program}\n{}", String::from_utf8_lossy(&done.stderr));
     String::from_utf8(done.stdout).unwrap()
 }
@@ -133,4 +142,24 @@ fn it_is_spared_while_a_program_starts_and_not_later() {
          if child == 0:\n    import torch.later, gc; os._exit(gc.get_threshold()[0] == 250000)\n\
          print(os.waitpid(child, 0)[1])";
     assert_eq!(said(&world, &dist, child), "0\n");
+}
+
+#[test]
+fn it_is_left_alone_where_that_is_asked_for() {
+    let (world, dist) = packed();
+    let words = ["pack", "--eager", "--no-verify", "--to", "eager", "--", "python", "-c"];
+    let done = world.taper(&[&words[..], &["import torch, torch.later"]].concat());
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let program = "import atexit, gc, sys
+before = gc.get_threshold(), atexit._ncallbacks(), gc.get_freeze_count() > 1000, gc.collect
+import torch
+print(before == (torch.THRESHOLD, atexit._ncallbacks(), gc.get_freeze_count() > 1000, gc.collect))
+print(sys.getallocatedblocks() > 60_000, gc.collect.__self__ is gc)";
+    assert_eq!(said(&world, &world.packages(), program), "True\nTrue True\n");
+    let eager = [("TAPER_EAGER", "1")];
+    assert_eq!(said_with(&world, &dist, program, &eager), "True\nTrue True\n");
+    assert_eq!(said(&world, &world.path("eager"), program), "True\nTrue True\n");
+    assert!(said(&world, &dist, program).starts_with("False\n"));
+    // The variable may be there and say no.
+    assert!(said_with(&world, &dist, program, &[("TAPER_EAGER", "0")]).starts_with("False\n"));
 }

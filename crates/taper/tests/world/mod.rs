@@ -91,11 +91,22 @@ impl World {
 
     /// The bare interpreter of the environment, with `packages` to import from.
     pub fn python(&self, packages: &Path, words: &[&str]) -> Output {
+        self.python_with(packages, words, &[])
+    }
+
+    /// The same, with further variables in its environment.
+    pub fn python_with(
+        &self,
+        packages: &Path,
+        words: &[&str],
+        variables: &[(&str, &str)],
+    ) -> Output {
         Command::new(self.path("env/bin/python").canonicalize().unwrap())
             .args(words)
             .env_clear()
             .env("PYTHONPATH", packages)
             .env("PYTHONDONTWRITEBYTECODE", "1")
+            .envs(variables.iter().copied())
             .current_dir(self.folder())
             .output()
             .unwrap()

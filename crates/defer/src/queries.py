@@ -1,0 +1,182 @@
+"""What functions of torch._C say when they are asked about operators.
+
+Which of them ask the dispatcher differs from version to version, and no list says it. So all
+are called, with names of operators that a group of modules adds or changes, in processes that
+the group has not changed and that it has; those with different answers ask. Each call is made
+in a child process: some abort on purpose.
+"""
+
+import hashlib
+import json
+import os
+import re
+import resource
+import signal
+import sys
+import types
+
+# Seconds that a call may take.
+_LIMIT = 2
+
+# Child processes that may die, one after the other.
+_DEATHS = 200
+
+# What a signature names that could be the name of an operator.
+_WORDS = re.compile(r"\bstr\b|object|Any|Iterable|Sequence|\bbytes\b")
+
+
+def dispatcher(native):
+    names = native._dispatch_get_all_op_names()
+    return {name: (native._dispatch_dump(name), native._dispatch_dump_table(name)) for name in names}
+
+
+def digest(state):
+    """A hash of the dispatcher's state."""
+    return hashlib.sha256(re.sub("0x[0-9a-f]+", "0x", repr(sorted(state.items()))).encode()).hexdigest()
+
+
+def functions():
+    """Functions in torch._C and the modules in it that a name of an operator, or nothing, may
+    be given to, by their names."""
+    native = sys.modules["torch._C"]
+    found, open_, seen = {}, [("", native)], set()
+    while open_:
+        prefix, module = open_.pop()
+        if id(module) in seen:
+            continue
+        seen.add(id(module))
+        for name, value in sorted(vars(module).items()):
+            if isinstance(value, types.BuiltinFunctionType):
+                if _may_ask(value):
+                    found[prefix + name] = value
+            elif isinstance(value, types.ModuleType) and value.__name__.startswith("torch._C"):
+                open_.append((f"{prefix}{name}.", value))
+    return found
+
+
+def _may_ask(function):
+    """Whether a function's signature, if it tells one, has room for a name or for nothing."""
+    start = re.escape(function.__name__)
+    told = re.findall(rf"^(?:\d+\. )?{start}\((.*)\) -> ", function.__doc__ or "", re.M)
+    return not told or any(not one.strip() or _WORDS.search(one) for one in told)
+
+
+def calls(operators, keys):
+    """Arguments to call functions with: for each of the names of operators, alone and with
+    what may stand beside one."""
+    made = [(), ("",), *((key,) for key in keys)]
+    for operator in operators:
+        space, _, name = operator.partition("::")
+        packet, _, overload = name.partition(".")
+        made += [(operator,), (f"{space}::{packet}",), (space,)]
+        made += [(f"{space}::{packet}", overload), (f"{space}::{packet}", ())]
+        made += [(operator, key) for key in keys]
+        made += [("IMPL", space, key, "here", 1) for key in keys]
+        made.append((f"graph(%a : Tensor):\n  %b : Tensor = {space}::{packet}(%a)\n  return (%b)\n",))
+    return sorted(set(made), key=repr)
+
+
+def one_answer(function, words):
+    try:
+        said = function(*words)
+        # All that there is is listed in the order of registration, which nothing rests on.
+        said = repr(sorted(map(repr, said)) if type(said) is list else said)
+    except BaseException as error:
+        said = f"{type(error).__name__}: {error}"
+    said = re.sub("0x[0-9a-f]+", "0x", said)
+    return hashlib.sha256(said.encode("utf-8", "replace")).hexdigest()[:16]
+
+
+def in_children(jobs, do):
+    """Does each of `jobs` in a child process, and gives what `do` says of each, in their order;
+    "died" for one in which its process dies or takes too long, and another goes on."""
+    said, first = [], 0
+    while first < len(jobs) and said.count("died") < _DEATHS:
+        read, write = os.pipe()
+        child = os.fork()
+        if child == 0:
+            _child(jobs[first:], do, write)
+        os.close(write)
+        with os.fdopen(read) as out:
+            said += map(json.loads, out)
+        os.waitpid(child, 0)
+        if len(said) < len(jobs):
+            said.append("died")
+        first = len(said)
+    return said + ["died"] * (len(jobs) - len(said))
+
+
+def _child(jobs, do, write):
+    """What a child process does, which writes no file and shows nothing."""
+    try:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        for kind in (resource.RLIMIT_CORE, resource.RLIMIT_FSIZE):
+            resource.setrlimit(kind, (0, 0))
+        nothing = os.open("/dev/null", os.O_RDWR)
+        for descriptor in (0, 1, 2):
+            os.dup2(nothing, descriptor)
+        for job in jobs:
+            signal.setitimer(signal.ITIMER_REAL, _LIMIT)
+            os.write(write, (json.dumps(do(job)) + "\n").encode())
+    finally:
+        os._exit(0)
+
+
+def answers(jobs, given):
+    """The answers to calls: each of `jobs` is a function's name and the number of one of the
+    calls `given`."""
+    known = functions()
+    return in_children(jobs, lambda job: one_answer(known[job[0]], given[job[1]]))
+
+
+class Before:
+    """A child process that stays as this one is now, to be asked later."""
+
+    def __init__(self):
+        asks, self._asks = os.pipe()
+        self._says, says = os.pipe()
+        self._child = os.fork()
+        if self._child == 0:
+            try:
+                os.close(self._asks)
+                with os.fdopen(asks) as question:
+                    given = [tuple(tuple(w) if isinstance(w, list) else w for w in words)
+                             for words in json.load(question)]
+                said = json.dumps(answers(every(given), given))
+                with os.fdopen(says, "w") as out:
+                    out.write(said)
+            finally:
+                os._exit(0)
+        os.close(asks)
+        os.close(says)
+
+    def ask(self, given):
+        """Begins to answer `given`."""
+        with os.fdopen(self._asks, "w") as question:
+            json.dump(given, question)
+
+    def answers(self):
+        with os.fdopen(self._says) as said:
+            text = said.read()
+        os.waitpid(self._child, 0)
+        return json.loads(text)
+
+
+def every(given):
+    return [(name, number) for name in functions() for number in range(len(given))]
+
+
+def differing(before, given):
+    """Calls of functions of torch._C that are answered otherwise than `before` did."""
+    before.ask(given)
+    jobs = every(given)
+    now = answers(jobs, given)
+    both = zip(jobs, before.answers(), now)
+    # What asks by a name does not die of one where all is there.
+    careless = {job[0] for job, said in zip(jobs, now) if said == "died"}
+    other = [(job, said) for job, was, said in both if was != said and job[0] not in careless]
+    for _ in range(2):
+        # Time, chance.
+        again = answers([job for job, _ in other], given)
+        other = [one for one, said in zip(other, again) if one[1] == said]
+    return [job for job, _ in other]
