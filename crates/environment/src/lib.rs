@@ -8,6 +8,7 @@ mod distribution;
 mod interpreter;
 mod kind;
 mod scan;
+mod started;
 
 pub use ask::ask;
 pub use distribution::Distribution;
