@@ -39,8 +39,15 @@ pub const EXAMPLES: [Example; 4] = [
     },
 ];
 
-/// Every environment.
-pub const ENVIRONMENTS: [&str; 2] = ["classify", "examples"];
+/// The environment of programs that are not examples: what [`BASE`] has, and distributions
+/// that keep their files in ways of their own.
+pub const STRANGERS: &str = "strangers";
+
+/// The environment whose files [`STRANGERS`] begins with.
+pub const BASE: &str = "classify";
+
+/// Every environment. The one that another begins with comes before it.
+pub const ENVIRONMENTS: [&str; 3] = [BASE, "examples", STRANGERS];
 
 impl Example {
     /// The example of that name.
@@ -88,6 +95,14 @@ pub fn cache() -> Result<PathBuf> {
     Ok(folder.join("taper"))
 }
 
+/// The requirements files of an environment, relative to the repository.
+pub fn requirements(environment: &str) -> Vec<PathBuf> {
+    let base = if environment == STRANGERS { BASE } else { environment };
+    let examples = EXAMPLES.iter().filter(|example| example.environment == base);
+    let own = (environment == STRANGERS).then(|| PathBuf::from("xtask/strangers.txt"));
+    examples.map(Example::requirements).chain(own).collect()
+}
+
 /// The folder of an environment.
 pub fn environment(name: &str) -> Result<PathBuf> {
     Ok(cache()?.join(format!("env-{name}")))
@@ -103,6 +118,11 @@ mod tests {
             assert!(repository().join(example.script()).is_file(), "{}", example.name);
             assert!(repository().join(example.requirements()).is_file(), "{}", example.name);
             assert!(ENVIRONMENTS.contains(&example.environment), "{}", example.name);
+        }
+        for name in ENVIRONMENTS {
+            let files = requirements(name);
+            assert!(!files.is_empty(), "{name}");
+            assert!(files.iter().all(|file| repository().join(file).is_file()), "{name}");
         }
         let folders = std::fs::read_dir(repository().join("examples")).unwrap();
         let folders = folders.filter(|entry| entry.as_ref().unwrap().path().is_dir());

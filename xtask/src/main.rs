@@ -10,6 +10,7 @@ mod end_to_end;
 mod examples;
 mod fingerprint;
 mod fuzz;
+mod links;
 mod lint;
 mod lite;
 mod measure;

@@ -5,7 +5,8 @@
 //! made from; a mark stands beside one that is being made, so that one that was
 //! interrupted is made anew.
 
-use crate::{examples, python, shell, system};
+use crate::fingerprint::Fingerprint;
+use crate::{examples, links, python, shell, system};
 use anyhow::{Context, Result, bail};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -45,6 +46,8 @@ struct Environment {
     folder: PathBuf,
     stamp: PathBuf,
     unfinished: PathBuf,
+    /// The environment whose site-packages it begins with.
+    base: Option<PathBuf>,
     /// The requirements files, relative to the repository.
     files: Vec<PathBuf>,
     /// Their lines, in order, each once.
@@ -54,11 +57,11 @@ struct Environment {
 impl Environment {
     fn new(name: &str) -> Result<Self> {
         let folder = examples::environment(name)?;
-        let files: Vec<PathBuf> = examples::EXAMPLES
-            .iter()
-            .filter(|example| example.environment == name)
-            .map(examples::Example::requirements)
-            .collect();
+        let files = examples::requirements(name);
+        let base = match name {
+            examples::STRANGERS => Some(examples::environment(examples::BASE)?),
+            _ => None,
+        };
         let mut requirements = Vec::new();
         for file in &files {
             let text = fs::read_to_string(examples::repository().join(file))
@@ -69,7 +72,7 @@ impl Environment {
         requirements.dedup();
         let beside = |ending: &str| folder.with_file_name(format!("env-{name}.{ending}"));
         let (stamp, unfinished) = (beside("stamp"), beside("unfinished"));
-        Ok(Self { folder, stamp, unfinished, files, requirements })
+        Ok(Self { folder, stamp, unfinished, base, files, requirements })
     }
 
     fn python(&self) -> PathBuf {
@@ -99,11 +102,28 @@ impl Environment {
 
     fn make(&self) -> Result<()> {
         let base = base_python()?;
-        eprintln!("making {} (some minutes, 6 GB)", self.folder.display());
+        let size = if self.base.is_some() { "1 GB" } else { "6 GB" };
+        eprintln!("making {} (some minutes, {size})", self.folder.display());
         fs::write(&self.unfinished, "")
             .with_context(|| format!("cannot write {}", self.unfinished.display()))?;
         remove(&self.folder)?;
-        shell::run(Command::new(base).args(["-m", "venv"]).arg(&self.folder))?;
+        let mut venv = Command::new(base);
+        venv.args(["-m", "venv"]).arg(&self.folder);
+        // The links bring pip.
+        shell::run(if self.base.is_some() { venv.arg("--without-pip") } else { &mut venv })?;
+        let Some(base) = &self.base else {
+            self.install()?;
+            return self.finished();
+        };
+        let before = Fingerprint::of(base)?;
+        links::tree(&site_packages(base), &site_packages(&self.folder))?;
+        self.install()?;
+        // pip replaces files and never writes into one, so the base must be as it was.
+        before.check(base).context("the installer wrote into files that two environments share")?;
+        self.finished()
+    }
+
+    fn install(&self) -> Result<()> {
         let mut install = self.command();
         // Bytecode as a normal installation has it, whatever the user's settings say.
         install.args(["-m", "pip", "install", "--no-input", "--compile", "--progress-bar", "off"]);
@@ -114,7 +134,11 @@ impl Environment {
         shell::run(&mut install).context(
             "cannot install the examples' requirements; pip says why above \
              (6 GB of disk per environment and a package index are needed)",
-        )?;
+        )
+    }
+
+    /// Takes the mark of an unfinished environment away.
+    fn finished(&self) -> Result<()> {
         fs::remove_file(&self.unfinished)
             .with_context(|| format!("cannot remove {}", self.unfinished.display()))
     }
@@ -144,6 +168,11 @@ for requirement in sys.argv[2:]:
     name, version = requirement.split('==')
     assert importlib.metadata.version(name) == version, requirement
 ";
+
+/// The folder of an environment's modules.
+fn site_packages(environment: &Path) -> PathBuf {
+    environment.join(format!("lib/python{}/site-packages", python::VERSION))
+}
 
 /// Removes a folder, if it is there.
 pub fn remove(folder: &Path) -> Result<()> {

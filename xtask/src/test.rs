@@ -10,6 +10,9 @@ pub const ENVIRONMENT: &str = "TAPER_TEST_ENV";
 /// And the folder of the environment of the other examples from here.
 pub const EXAMPLES: &str = "TAPER_TEST_EXAMPLES";
 
+/// And the folder of the environment of other programs' distributions from here.
+pub const STRANGERS: &str = "TAPER_TEST_STRANGERS";
+
 /// Tests of the program itself read the path of its release from here.
 pub const PROGRAM: &str = "TAPER_TEST_BINARY";
 
@@ -32,6 +35,7 @@ pub fn run() -> Result<()> {
         .args(["test", "--workspace", "--no-fail-fast"])
         .env(ENVIRONMENT, examples::environment("classify")?)
         .env(EXAMPLES, examples::environment("examples")?)
+        .env(STRANGERS, examples::environment(examples::STRANGERS)?)
         .env(PROGRAM, taper);
     let tree = source::tree()?;
     if tree.exists() {

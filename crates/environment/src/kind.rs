@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
-    /// ELF, made to be loaded (`ET_DYN`) and not among a distribution's programs.
+    /// ELF, made to be loaded: `ET_DYN` that names no interpreter, is not flagged as a
+    /// position-independent program and does not lie among a distribution's programs.
     SharedLibrary,
     /// ELF that is started.
     Program,
@@ -44,7 +45,7 @@ impl Kind {
     pub const START: u64 = 20;
 
     /// The kind of the file at `path` in site-packages whose first bytes are `start`
-    /// ([`Kind::START`] are enough).
+    /// ([`Kind::START`] are enough). A scan looks further into what this takes for a library.
     pub fn of(path: &str, start: &[u8]) -> Self {
         let name = path.rsplit('/').next().unwrap_or(path);
         let lower = name.to_ascii_lowercase();

@@ -10,6 +10,7 @@ mod kind;
 mod scan;
 mod scope;
 mod sources;
+mod started;
 
 pub use ask::ask;
 pub use distribution::{Distribution, normalized};

@@ -271,8 +271,6 @@ def answer():
         base_executable=getattr(sys, "_base_executable", None) or sys.executable,
         prefix=sys.prefix,
         base_prefix=sys.base_prefix,
-        version=list(sys.version_info[:2]),
-        full_version=platform.python_version(),
         machine=platform.machine(),
         magic=list(importlib.util.MAGIC_NUMBER),
         folders=known,

@@ -448,13 +448,13 @@ fn list(root: &Path, folder: &Path) -> (Vec<Found>, Vec<PathBuf>, Vec<Problem>) 
                     problems.push(problem(&path, &"its name is not UTF-8"));
                     continue;
                 };
-                match start(&path, name) {
-                    Ok(start) => files.push(Found {
+                match kind(&path, name) {
+                    Ok(kind) => files.push(Found {
                         path: name.to_owned(),
                         size: about.size(),
                         mode: about.mode() & 0o7777,
                         mtime: about.mtime(),
-                        kind: Kind::of(name, &start),
+                        kind,
                     }),
                     Err(error) => problems.push(problem(&path, &error)),
                 }
@@ -467,13 +467,15 @@ fn list(root: &Path, folder: &Path) -> (Vec<Found>, Vec<PathBuf>, Vec<Problem>) 
     (files, folders, problems)
 }
 
-/// The first bytes of a file; none for one that its name says is text.
-fn start(path: &Path, name: &str) -> std::io::Result<Vec<u8>> {
+/// The kind of a file; of one that its name says is text, nothing is read.
+fn kind(path: &Path, name: &str) -> std::io::Result<Kind> {
     let mut bytes = Vec::new();
     let mut file = fs::File::open(path)?;
     let text = ["py", "pyc", "h"].map(|extension| Some(extension.as_ref()));
     if !text.contains(&Path::new(name).extension()) {
         Read::by_ref(&mut file).take(Kind::START).read_to_end(&mut bytes)?;
     }
-    Ok(bytes)
+    let kind = Kind::of(name, &bytes);
+    let started = kind == Kind::SharedLibrary && crate::started::is_started(&file)?;
+    Ok(if started { Kind::Program } else { kind })
 }

@@ -7,12 +7,16 @@ use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-/// Distributions that a GPU's vendor publishes, and the compiler for GPU kernels.
+/// Names of distributions that a GPU's vendor publishes, and of the compiler for GPU
+/// kernels. A name alone says nothing: see `vendors`.
 const VENDOR: [&str; 3] = ["nvidia-", "cuda-", "triton"];
 
 /// The CUDA runtime stays: it answers "no device" where there is no driver, and
 /// `torch.cuda.is_available()` asks it.
 const RUNTIME: &str = "libcudart.so";
+
+/// The driver's library, which comes with no distribution.
+const DRIVER: &str = "libcuda.so";
 
 /// The libraries and files of the GPU side.
 #[derive(Debug, Clone, Default)]
@@ -67,15 +71,15 @@ impl Head {
 
 impl GpuSide {
     /// Divides `environment`. The GPU side is every library of a vendor
-    /// distribution but the CUDA runtime, and every other library that holds GPU
+    /// distribution (by its name *and* what it holds) but the CUDA runtime, and every other library that holds GPU
     /// code *and* is linked against a vendor library besides the runtime (PyTorch's
     /// own CUDA half is). A library that holds GPU code beside CPU code and needs
     /// only PyTorch (torchvision's) stays; its GPU code is not touched, and leaves
     /// with the read-only pages of which that is true, but not from a writable segment.
     pub fn find(environment: &Environment) -> Result<Self, Error> {
-        let vendor_file = |file: &File| {
-            file.distribution.is_some_and(|index| is_vendor(&environment.distributions[index].name))
-        };
+        let vendors = vendors(environment)?;
+        let vendor_file =
+            |file: &File| file.distribution.is_some_and(|index| vendors.contains(&index));
         let libraries: Vec<&File> = environment
             .files
             .iter()
@@ -174,6 +178,60 @@ impl GpuSide {
         }
         hidden.into_iter().collect()
     }
+}
+
+/// The distributions that only a GPU needs. Of those that are called so, the ones with code
+/// for GPUs or a library that opens the driver; and the ones without Python modules whose
+/// files lie among theirs (headers, helper libraries). A binding in plain Python is no such
+/// distribution, whatever its name: programs ask it whether there is a GPU.
+fn vendors(environment: &Environment) -> Result<BTreeSet<usize>, Error> {
+    let files = |index: usize| {
+        let own = move |file: &&File| file.in_scope && file.distribution == Some(index);
+        environment.files.iter().filter(own)
+    };
+    let named: Vec<usize> = (0..environment.distributions.len())
+        .filter(|index| is_vendor(&environment.distributions[*index].name))
+        .collect();
+    let evident: BTreeSet<usize> = named
+        .par_iter()
+        .map(|&index| {
+            for file in files(index) {
+                if file.kind == Kind::GpuCode || is_for_gpu(environment, file)? {
+                    return Ok(Some(index));
+                }
+            }
+            Ok(None)
+        })
+        .collect::<Result<Vec<_>, Error>>()?
+        .into_iter()
+        .flatten()
+        .collect();
+    let homes: BTreeSet<&str> = evident
+        .iter()
+        .flat_map(|index| files(*index))
+        .filter(|file| file.kind == Kind::SharedLibrary)
+        .filter_map(|file| folders(&file.path).nth(1))
+        .collect();
+    let beside = |index: &usize| {
+        files(*index).all(|file| match file.kind {
+            Kind::Metadata | Kind::Licence => true,
+            Kind::PythonSource => file.size == 0,
+            Kind::Bytecode => true,
+            _ => folders(&file.path).nth(1).is_none_or(|home| homes.contains(home)),
+        })
+    };
+    let more: Vec<usize> = named.iter().copied().filter(beside).collect();
+    Ok(evident.into_iter().chain(more).collect())
+}
+
+/// Whether `file` is a library with code for GPUs, or one that needs or opens the driver.
+fn is_for_gpu(environment: &Environment, file: &File) -> Result<bool, Error> {
+    if file.kind != Kind::SharedLibrary {
+        return Ok(false);
+    }
+    let bytes = MappedFile::open(&environment.source(file))?;
+    Ok(memchr::memmem::find(&bytes, DRIVER.as_bytes()).is_some()
+        || fatbin::containers(&bytes).next().is_some())
 }
 
 fn is_vendor(name: &str) -> bool {

@@ -152,6 +152,7 @@ pub fn plan(
     crate::licences::aside(&mut plan.files, environment);
     crate::standard::behind(&mut plan.files, environment);
     crate::modules::store(&mut plan.files, environment, profile, options.cold);
+    crate::tools::settle(&mut plan.files, environment)?;
     Ok(plan)
 }
 
@@ -253,9 +254,14 @@ impl Seen<'_> {
                 Reason::Opened,
             ));
         }
-        let loaded = self.profile.libraries.contains_key(path);
+        let loaded = file.kind != Kind::Program && self.profile.libraries.contains_key(path);
         if loaded || (options.cold == Cold::Keep && file.kind == Kind::SharedLibrary) {
             return self.library(file, options.cold, problem);
+        }
+        // Some programs are loaded as libraries, too: whole, since nothing of taper's runs
+        // in one that is started.
+        if file.kind == Kind::Program && self.profile.libraries.contains_key(path) {
+            return Ok((Action::Copy, Reason::Loaded));
         }
         if self.profile.opened.contains(path) {
             if file.kind == Kind::SharedLibrary {
@@ -300,7 +306,8 @@ impl Seen<'_> {
                 (Action::Compress, Reason::Tools)
             }
             Kind::Header | Kind::StaticLibrary => (Action::Copy, Reason::Cold),
-            Kind::TypeStub => (Action::Leave, Reason::Stub),
+            // Lazy loaders read stubs when a program runs.
+            Kind::TypeStub => (Action::Copy, Reason::Cold),
             Kind::GpuCode => (Action::Leave, Reason::GpuSide),
             Kind::SharedLibrary => (Action::Leave, Reason::Unused),
         }

@@ -7,8 +7,10 @@ use profile::Profile;
 use rayon::prelude::*;
 use std::collections::BTreeSet;
 
-/// The programs of `environment` that no workload opened and that the source of a module
-/// names as a literal: a string, in either kind of quotes, of the program's file name.
+/// The programs of `environment` that no workload opened and that a module may start: those
+/// outside `bin` folders, whose names are often put together from parts, and those whose
+/// file name is in the source of a module, as a string in either kind of quotes or as the
+/// end of a path in one.
 ///
 /// # Errors
 /// [`Error::Read`] for a source that cannot be read.
@@ -18,15 +20,17 @@ pub fn named(
     gpu: &GpuSide,
 ) -> Result<BTreeSet<String>, Error> {
     let stays = |file: &&File| file.in_scope && !gpu.contains(&file.path);
-    let programs: Vec<(&File, [Vec<u8>; 2])> = environment
-        .files
-        .iter()
-        .filter(stays)
-        .filter(|file| file.kind == Kind::Program && !profile.opened.contains(&file.path))
+    let cold = |file: &&File| file.kind == Kind::Program && !profile.opened.contains(&file.path);
+    let all: Vec<&File> = environment.files.iter().filter(stays).filter(cold).collect();
+    let (beside, apart): (Vec<&File>, Vec<&File>) =
+        all.into_iter().partition(|file| file.path.split('/').any(|part| part == "bin"));
+    let apart = apart.into_iter().map(|file| file.path.clone());
+    let programs: Vec<(&File, [Vec<u8>; 2])> = beside
+        .into_iter()
         .map(|file| (file, literals(file.path.rsplit('/').next().unwrap_or(&file.path))))
         .collect();
     if programs.is_empty() {
-        return Ok(BTreeSet::new());
+        return Ok(apart.collect());
     }
     let finders: Vec<(&str, [Finder<'_>; 2])> = programs
         .iter()
@@ -50,10 +54,10 @@ pub fn named(
             Ok(here.map(|(path, _)| (*path).to_owned()).collect())
         })
         .collect::<Result<_, Error>>()?;
-    Ok(found.into_iter().flatten().collect())
+    Ok(found.into_iter().flatten().chain(apart).collect())
 }
 
-/// `name` as Python writes it in a source.
+/// The end of a string with `name` as Python writes it in a source.
 fn literals(name: &str) -> [Vec<u8>; 2] {
-    [format!("\"{name}\"").into_bytes(), format!("'{name}'").into_bytes()]
+    [format!("{name}\"").into_bytes(), format!("{name}'").into_bytes()]
 }

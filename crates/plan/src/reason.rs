@@ -36,8 +36,6 @@ pub enum Reason {
     Unstarted,
     /// Only compilers and linkers read it.
     Tools,
-    /// Only type checkers read it.
-    Stub,
     /// No workload used it.
     Unused,
     /// It belongs to the GPU side, and the target is the CPU.
@@ -69,7 +67,6 @@ impl Reason {
             Self::Started => "no workload started it, and a module may",
             Self::Unstarted => "a program that only people start",
             Self::Tools => "only compilers read it; it comes back for them",
-            Self::Stub => "only type checkers read it",
             Self::Unused => "no workload used it",
             Self::GpuSide => "it belongs to the GPU side and the target is the CPU",
             Self::Dropped => "--drop names it",

@@ -1,11 +1,13 @@
 //! What only compilers, linkers and build systems read, and who tells them where it is.
 //!
 //! Such files are other programs' input, so nothing brings them back when they are
-//! touched. Where nothing is lost, they lie compressed in the package, and a module that
-//! hands their folder out unpacks it first.
+//! touched. Where nothing is lost, they are files of the package; they lie compressed only
+//! where a module that hands their folder out is known, is in the store of this package,
+//! and can be made to unpack it first.
 
 use crate::planner::{Action, FilePlan};
-use environment::{File, Kind};
+use crate::{Error, MappedFile, Reason};
+use environment::{Environment, File, Kind};
 
 /// The most bytes of a file that is compressed: those of a chunk of a store.
 const MOST: u64 = 1 << 26;
@@ -53,20 +55,44 @@ get_include = __import__('_taper.tools', fromlist=['tools']).giving(get_include)
     },
 ];
 
+impl Giver {
+    /// Whether its addition makes sense in the source `text` of a module of `plan`.
+    fn applies(&self, plan: &[FilePlan], text: &[u8]) -> bool {
+        // Only where modules are in a store is there something that reads the other.
+        let stored = |file: &FilePlan| {
+            file.path == self.path && matches!(file.action, Action::Module { stored: Some(_), .. })
+        };
+        memchr::memmem::find(text, self.defines.as_bytes()).is_some() && plan.iter().any(stored)
+    }
+}
+
+/// Makes files of what `plan` compresses and nothing would bring back.
+///
+/// # Errors
+/// [`Error::Read`] for a source that cannot be read.
+pub(crate) fn settle(plan: &mut [FilePlan], environment: &Environment) -> Result<(), Error> {
+    let mut given = Vec::new();
+    for giver in &GIVERS {
+        let Some(file) = environment.file(giver.path) else { continue };
+        if giver.applies(plan, &MappedFile::open(&environment.source(file))?) {
+            given.push(giver.folder);
+        }
+    }
+    for file in plan.iter_mut().filter(|file| file.action == Action::Compress) {
+        if !given.iter().any(|folder| file.path.starts_with(folder)) {
+            (file.action, file.reason) = (Action::Copy, Reason::Cold);
+        }
+    }
+    Ok(())
+}
+
 /// The source `text` of the module at `path` as a package with the files of `plan` has it;
 /// `None` where it stays as it is.
 pub fn giving(plan: &[FilePlan], path: &str, text: &[u8]) -> Option<Vec<u8>> {
     let giver = GIVERS.iter().find(|giver| giver.path == path)?;
     let compressed =
         |file: &FilePlan| file.action == Action::Compress && file.path.starts_with(giver.folder);
-    // Only where modules are in a store is there something that reads the other.
-    let stored = |file: &FilePlan| {
-        file.path == path && matches!(file.action, Action::Module { stored: Some(_), .. })
-    };
-    let defines = giver.defines.as_bytes();
-    let makes_sense = text.windows(defines.len()).any(|window| window == defines)
-        && plan.iter().any(compressed)
-        && plan.iter().any(stored);
+    let makes_sense = giver.applies(plan, text) && plan.iter().any(compressed);
     makes_sense.then(|| [text, giver.lines.as_bytes()].concat())
 }
 

@@ -41,6 +41,9 @@ fn world() -> World {
         ("torch/lib/data.txt", "data\n"),
         ("torch/templates/read.h", "by Python\n"),
         ("torch/types.pyi", "x: int\n"),
+        ("torch/py.typed", "partial\n"),
+        ("torch/share/x.pc", "Name: x\n"),
+        ("torch/lib/libx.a", "!<arch>\n"),
     ])
 }
 
@@ -73,8 +76,23 @@ fn headers_come_back_for_compilers() {
     world.compile();
     fs::create_dir(world.path("temporary")).unwrap();
     let (package, cache) = (pack(&world, "dist", "keep"), world.path("cache"));
-    for gone in ["torch/include", "torch/share", "torch/types.pyi"] {
-        assert!(!package.join(gone).exists(), "{gone}");
+    assert!(!package.join("torch/include").exists());
+    // Nobody hands these out, or programs read them.
+    let same = |path: &str| {
+        assert_eq!(
+            fs::read(package.join(path)).unwrap(),
+            fs::read(world.packages().join(path)).unwrap()
+        );
+    };
+    for path in [
+        "torch/share/cmake/TorchConfig.cmake",
+        "torch/include-more/include/third.h",
+        "torch/types.pyi",
+        "torch/py.typed",
+        "torch/share/x.pc",
+        "torch/lib/libx.a",
+    ] {
+        same(path);
     }
     assert_eq!(fs::read_to_string(package.join("torch/templates/read.h")).unwrap(), "by Python\n");
     let before = said(&world, &world.packages(), &cache, &["-c", PROGRAM]);
@@ -116,4 +134,70 @@ fn where_cold_files_leave_so_do_headers() {
     world.compile();
     let package = pack(&world, "dist", "drop");
     assert!(!package.join("_taper/tools").exists() && !package.join("torch/include").exists());
+}
+
+#[test]
+fn headers_that_nothing_would_bring_back_are_files() {
+    let world = World::with_torch(&[
+        ("torch/__init__.py", ""),
+        ("torch/utils/__init__.py", ""),
+        // Another version, which hands its folder out in a way that is not known.
+        ("torch/utils/cpp_extension.py", "def include_paths(): return []\n"),
+        ("torch/include/first.h", "int first;\n"),
+    ]);
+    world.compile();
+    let package = pack(&world, "dist", "keep");
+    assert!(package.join("torch/include/first.h").is_file());
+    assert!(!package.join("_taper/tools").exists());
+}
+
+#[test]
+fn a_program_is_whole_wherever_it_lies() {
+    let world = world();
+    let source = world.path("tool.c");
+    let text = "#include <stdio.h>\nint main(void) { puts(\"started\"); return 0; }\n";
+    fs::write(&source, text).unwrap();
+    let programs = [
+        ("torch/lib/tool-v7", "-pie"),
+        ("torch/data/libtool.so", "-static-pie"),
+        ("torch/t", "-no-pie"),
+    ];
+    for (path, flag) in programs {
+        let out = world.packages().join(path);
+        fs::create_dir_all(out.parent().unwrap()).unwrap();
+        let mut link = Command::new("gcc");
+        let made = link.args(["-fPIE", flag, "-o"]).arg(&out).arg(&source).status().unwrap();
+        assert!(made.success());
+        let list = world.packages().join("torch-2.0.dist-info/RECORD");
+        fs::write(&list, fs::read_to_string(&list).unwrap() + path + ",,\n").unwrap();
+    }
+    world.compile();
+    let package = pack(&world, "dist", "keep");
+    for (path, _) in programs {
+        let packed = package.join(path);
+        assert_eq!(fs::read(&packed).unwrap(), fs::read(world.packages().join(path)).unwrap());
+        assert_eq!(Command::new(&packed).output().unwrap().stdout, b"started\n", "{path}");
+    }
+}
+
+#[test]
+fn a_name_makes_no_gpu_library() {
+    let world = world();
+    world.compile();
+    for name in ["nvidia_anything", "cuda_helpers"] {
+        world.install(&format!("{name}.py"), "ANSWER = 42\n");
+        world.install(
+            &format!("{name}-1.0.dist-info/METADATA"),
+            &format!("Name: {name}\nVersion: 1.0\n"),
+        );
+        world.install(
+            &format!("{name}-1.0.dist-info/RECORD"),
+            &format!(
+                "{name}.py,,\n{name}-1.0.dist-info/METADATA,,\n{name}-1.0.dist-info/RECORD,,\n"
+            ),
+        );
+    }
+    let package = pack(&world, "dist", "keep");
+    let words = ["-c", "import nvidia_anything, cuda_helpers; print(nvidia_anything.ANSWER)"];
+    assert_eq!(said(&world, &package, &world.path("cache"), &words), "42\n");
 }
