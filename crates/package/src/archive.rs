@@ -39,7 +39,7 @@ impl Answers {
 }
 
 /// The Python side of the runtime: where its modules lie in a package, and their sources.
-pub const RUNTIME: [(&str, &[u8]); 9] = [
+pub const RUNTIME: [(&str, &[u8]); 10] = [
     ("_taper/__init__.py", include_bytes!("../../../runtime/python/__init__.py")),
     ("_taper/absent.py", include_bytes!("../../../runtime/python/absent.py")),
     ("_taper/answers.py", include_bytes!("../../../runtime/python/answers.py")),
