@@ -214,9 +214,8 @@ fn vendors(environment: &Environment) -> Result<BTreeSet<usize>, Error> {
         .collect();
     let beside = |index: &usize| {
         files(*index).all(|file| match file.kind {
-            Kind::Metadata | Kind::Licence => true,
+            Kind::Metadata | Kind::Licence | Kind::Bytecode => true,
             Kind::PythonSource => file.size == 0,
-            Kind::Bytecode => true,
             _ => folders(&file.path).nth(1).is_none_or(|home| homes.contains(home)),
         })
     };

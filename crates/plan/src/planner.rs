@@ -296,18 +296,20 @@ impl Seen<'_> {
                 Action::Module { source: false, stored: None, read: false, cold: true },
                 Reason::Cold,
             ),
-            // Bytecode that comes here is a module without a source.
-            Kind::Data | Kind::Bytecode | Kind::Metadata | Kind::Licence => {
-                (Action::Copy, Reason::Cold)
-            }
             Kind::Program if self.started.contains(&file.path) => (Action::Copy, Reason::Started),
             Kind::Program => (Action::Leave, Reason::Unstarted),
             Kind::Header | Kind::StaticLibrary if crate::tools::are_for(file) => {
                 (Action::Compress, Reason::Tools)
             }
-            Kind::Header | Kind::StaticLibrary => (Action::Copy, Reason::Cold),
-            // Lazy loaders read stubs when a program runs.
-            Kind::TypeStub => (Action::Copy, Reason::Cold),
+            // Bytecode that comes here is a module without a source. Lazy loaders read stubs when
+            // a program runs.
+            Kind::Data
+            | Kind::Bytecode
+            | Kind::Metadata
+            | Kind::Licence
+            | Kind::Header
+            | Kind::StaticLibrary
+            | Kind::TypeStub => (Action::Copy, Reason::Cold),
             Kind::GpuCode => (Action::Leave, Reason::GpuSide),
             Kind::SharedLibrary => (Action::Leave, Reason::Unused),
         }
