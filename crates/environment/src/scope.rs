@@ -6,6 +6,9 @@ use crate::{Distribution, Environment, File, Place, normalized};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+/// How `question.py` says that the variable names a folder.
+const PYTHONPATH: &str = "PYTHONPATH";
+
 /// What decides about scope beside the environment itself.
 pub struct Used<'a> {
     /// Files that runs opened, as paths in site-packages.
@@ -24,9 +27,15 @@ impl Environment {
     #[must_use]
     pub fn used(mut self, used: &Used<'_>) -> Self {
         let nested = self.nested();
-        for (folder, _) in self.interpreter.sources.plain.clone() {
-            if !nested.contains(&folder) {
-                self.add_used(&folder, used);
+        let mut before = Vec::new();
+        for (folder, named_by) in self.interpreter.sources.plain.clone() {
+            if nested.contains(&folder) {
+                continue;
+            }
+            let first = named_by == PYTHONPATH;
+            self.add_used(&folder, used, first.then_some(&before));
+            if first {
+                before.push(folder);
             }
         }
         self.order();
@@ -96,8 +105,9 @@ impl Environment {
     }
 
     /// Adds the modules and packages of `folder` that runs imported, whole, and the metadata of
-    /// distributions that they are.
-    fn add_used(&mut self, folder: &Path, used: &Used<'_>) {
+    /// distributions that they are. With `before`, what site-packages has of the same names is
+    /// hidden by them: Python looks there later, and only in the folders `before` earlier.
+    fn add_used(&mut self, folder: &Path, used: &Used<'_>, before: Option<&Vec<PathBuf>>) {
         let is_own = |file: &Path| {
             let own = |own: &PathBuf| own.starts_with(folder) && file.starts_with(own);
             used.own.iter().any(own)
@@ -109,13 +119,25 @@ impl Environment {
                 Path::new(&module).extension().is_some_and(|extension| extension == *end)
             });
             let place = folder.join(&module);
-            if code && self.file(&module).is_none() && place.exists() && !is_own(&place) {
-                tops.extend(module.split('/').next().map(str::to_owned));
+            let Some(top) = module.split('/').next() else { continue };
+            let whole = folder.join(top).join("__init__.py").exists() || !module.contains('/');
+            let later = |file: &File| {
+                let from = &self.places[file.root].path;
+                before.is_some_and(|before| !before.iter().any(|one| from.starts_with(one)))
+            };
+            let there = self.file(&module).is_some_and(|file| !(whole && later(file)));
+            if code && !there && place.exists() && !is_own(&place) {
+                tops.insert((top.to_owned(), whole));
             }
         }
         if tops.is_empty() {
             return;
         }
+        if let Some(before) = before {
+            let hiding = tops.iter().filter(|(_, whole)| *whole).map(|(top, _)| module_of(top));
+            self.hide(&hiding.collect(), before);
+        }
+        let tops: BTreeSet<String> = tops.into_iter().map(|(top, _)| top).collect();
         let mut shadows = Shadows::of(self);
         for top in &tops {
             self.add_place(&Place { name: top.clone(), path: folder.join(top) }, &mut shadows);
@@ -134,12 +156,22 @@ impl Environment {
                 |text| text.split_whitespace().map(str::to_owned).collect(),
             );
             let has = |top: &String| modules.iter().any(|one| top.split('.').next() == Some(one));
-            if self.distribution(&found.name).is_some() || !tops.iter().any(has) {
+            let known = |one: &Distribution| normalized(&one.name) == normalized(&found.name);
+            let known = self.distributions.iter().position(known);
+            if !tops.iter().any(has) || (known.is_some() && before.is_none()) {
                 continue;
             }
             found.in_scope = true;
-            self.distributions.push(found);
-            let owner = self.distributions.len() - 1;
+            let owner = known.unwrap_or(self.distributions.len());
+            if known.is_some() {
+                // Python finds the metadata of the first of two with one name.
+                let old = format!("{}/", self.distributions[owner].metadata);
+                self.files.retain(|file| !file.path.starts_with(&old));
+                self.order();
+                self.distributions[owner] = found;
+            } else {
+                self.distributions.push(found);
+            }
             let place = Place { name: name.clone(), path: folder.join(&name) };
             self.add_place(&place, &mut shadows);
             let places = &self.places;
@@ -151,4 +183,27 @@ impl Environment {
             }
         }
     }
+
+    /// Takes the modules and packages at the top with these names out, but those of folders that
+    /// come `before`.
+    fn hide(&mut self, modules: &BTreeSet<String>, before: &[PathBuf]) {
+        let places = &self.places;
+        self.files.retain(|file| {
+            let from = &places[file.root].path;
+            let source = source_of(&file.path);
+            let path = source.as_ref().unwrap_or(&file.path);
+            let name = match path.split_once('/') {
+                Some((folder, _)) => folder.to_owned(),
+                None if [".py", ".so"].iter().any(|end| path.ends_with(end)) => module_of(path),
+                None => return true,
+            };
+            before.iter().any(|one| from.starts_with(one)) || !modules.contains(&name)
+        });
+        self.order();
+    }
+}
+
+/// The name of the module or package whose file or folder has this name.
+fn module_of(top: &str) -> String {
+    top.split('.').next().unwrap_or(top).to_owned()
 }

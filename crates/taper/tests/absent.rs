@@ -35,7 +35,9 @@ fn world(requires: &str) -> World {
         &["setuptools/__init__.py", "_distutils_hack/__init__.py"],
     );
     distribution(&world, "wheel", "", &["wheel/__init__.py"]);
-    distribution(&world, "triton", "", &["triton/__init__.py", "triton/language/__init__.py"]);
+    // Its name alone would not make it one for GPUs: it brings code for them.
+    let triton = ["triton/__init__.py", "triton/language/__init__.py", "triton/libdevice.bc"];
+    distribution(&world, "triton", "", &triton);
     distribution(&world, "needs", requires, &["needs/__init__.py"]);
     // As setuptools has it: every start of the interpreter imports a part of it.
     world.install("distutils-precedence.pth", "import _distutils_hack\n");

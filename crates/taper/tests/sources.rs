@@ -177,6 +177,38 @@ fn what_an_egg_link_or_pythonpath_leads_to_is_packed_if_a_run_used_it() {
 }
 
 #[test]
+fn what_pythonpath_has_hides_what_site_packages_has_of_that_name() {
+    let world = world();
+    for (folder, version) in [(world.packages(), 1), (world.path("more"), 2)] {
+        let about = folder.join(format!("two_copies-{version}.0.dist-info"));
+        write(&about.join("METADATA"), &format!("Name: two-copies\nVersion: {version}.0\n"));
+        let lists = format!("two_copies/__init__.py,,\nlone{version}.py,,\n");
+        write(&about.join("RECORD"), &lists);
+        write(&about.join("top_level.txt"), "two_copies\nlone\n");
+        write(&folder.join("two_copies/__init__.py"), &format!("VERSION = {version}\n"));
+        write(&folder.join("two_copies/both.py"), &format!("BOTH = {version}\n"));
+        write(&folder.join(format!("two_copies/only{version}.py")), "");
+        write(&folder.join("lone.py"), &format!("LONE = {version}\n"));
+        write(&folder.join("spans").join(format!("part{version}.py")), "");
+    }
+    let more = world.path("more");
+    let ask = "
+import importlib.metadata, lone, torch, two_copies.both, spans.part1, spans.part2
+print(two_copies.VERSION, two_copies.both.BOTH, lone.LONE, torch.VALUE,
+      importlib.metadata.version('two-copies'))";
+    for cold in ["keep", "drop"] {
+        let words = ["--cold", cold, "--", "python", "-c", ask];
+        let _ = fs::remove_dir_all(world.path("out"));
+        pack(&world, &words, &[("PYTHONPATH", more.clone())]);
+        assert_eq!(run(&world, std::slice::from_ref(&more), ask), "2 2 2 1 2.0\n");
+        let out = world.path("out");
+        assert!(!out.join("two_copies/only1.py").exists());
+        assert!(!out.join("two_copies-1.0.dist-info").exists());
+        assert_eq!(out.join("two_copies/only2.py").exists(), cold == "keep");
+    }
+}
+
+#[test]
 fn folders_in_site_packages_that_a_pth_file_names_are_found() {
     let world = world();
     for (path, text) in [
