@@ -253,7 +253,7 @@ def asks_for_files():
     for name in ASKS_FOR_FILES:
         original = getattr(posix, name, None)
         if original is not None:
-            made[id(original)] = original, asks_for_file(original)
+            made[id(original)] = original, Asking(original)
     for module in list(sys.modules.values()):
         if not isinstance(module, types.ModuleType):
             continue
@@ -265,15 +265,22 @@ def asks_for_files():
                 if known is None or known[0] is not held:
                     continue
                 try:
-                    setattr(owner, key, staticmethod(known[1]) if owner is not module else known[1])
+                    setattr(owner, key, known[1])
                 except TypeError:
                     # A class of C takes nothing for itself.
                     continue
 
 
-def asks_for_file(original):
-    @functools.wraps(original)
-    def ask(*words, **named):
+class Asking:
+    """A function of C that asks the system about files, watched. A class that takes it for itself,
+    before or after, gets no method of it, as with the function."""
+
+    def __init__(self, original):
+        self._original = original
+        functools.update_wrapper(self, original)
+
+    def __call__(self, *words, **named):
+        original = self._original
         if current is None:
             return original(*words, **named)
         path = words[0] if words else named.get("path")
@@ -289,8 +296,6 @@ def asks_for_file(original):
             current.against_it("it asks for the size, time or place of a file")
         said = original(*words, **named)
         return Status(said) if known and isinstance(said, os.stat_result) else said
-
-    return ask
 
 
 class Texts:
