@@ -8,8 +8,10 @@ use std::ffi::OsString;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::symlink;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::Duration;
 
 /// A command with its environment, as it is shown and run.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -83,9 +85,8 @@ pub fn run(step: &Step, log: &Path, mut each: impl FnMut(&str)) -> Result<()> {
     }
     let status = interrupt::wait().with_context(|| format!("cannot wait for {program}"))?;
     if !status.success() {
-        // A terminal's signal ends the program and taper alike: the one who reports it is the
-        // handler, which runs on a thread of its own and ends this process.
-        std::thread::sleep(std::time::Duration::from_millis(300));
+        // A terminal's signal ends the program and taper alike, in any order.
+        interrupt::give_way(patience(status, last.back()));
         let said: Vec<String> = last.into();
         bail!(
             "{program} failed ({status}); all that it said is in {}; the end:\n{}",
@@ -94,6 +95,13 @@ pub fn run(step: &Step, log: &Path, mut each: impl FnMut(&str)) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// How long a failure may turn out to be a signal's doing: long where the program says so.
+fn patience(status: ExitStatus, last: Option<&String>) -> Duration {
+    let signalled = status.signal().is_some() || status.code().is_some_and(|code| code > 128);
+    let says_so = last.is_some_and(|line| line.contains("interrupted"));
+    if signalled || says_so { Duration::from_secs(5) } else { Duration::from_millis(300) }
 }
 
 /// How far a build is: ninja's `[done/all]` at the beginning of a line.

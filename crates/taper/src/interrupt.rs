@@ -3,13 +3,15 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, Once, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 static FOLDER: Mutex<Option<PathBuf>> = Mutex::new(None);
 static CHILD: Mutex<Option<Child>> = Mutex::new(None);
 static NEWS: Mutex<Option<String>> = Mutex::new(None);
 static HANDLER: Once = Once::new();
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
 /// Keeps a folder on the list until it is dropped.
 pub struct Cleaning;
@@ -40,6 +42,8 @@ pub fn wait() -> io::Result<ExitStatus> {
         // The lock is not held while time passes: the handler needs it.
         let mut child = CHILD.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(running) = child.as_mut() else {
+            drop(child);
+            give_way(Duration::ZERO);
             return Err(io::Error::other("it was ended"));
         };
         if let Some(status) = running.try_wait()? {
@@ -51,11 +55,28 @@ pub fn wait() -> io::Result<ExitStatus> {
     }
 }
 
+/// Does not return once a signal has come: what fails then fails because of the signal, and the
+/// handler, which runs on a thread of its own, is about to end this process with what it has to
+/// say. Waits up to `patience` for the handler to begin.
+pub fn give_way(patience: Duration) {
+    let start = Instant::now();
+    loop {
+        if INTERRUPTED.load(Ordering::SeqCst) {
+            std::thread::park();
+        } else if start.elapsed() < patience {
+            std::thread::sleep(Duration::from_millis(10));
+        } else {
+            return;
+        }
+    }
+}
+
 fn handle() {
     HANDLER.call_once(|| {
         // The handler runs on a thread of its own, so it may use locks and files.
         // Where none can be set, an interrupted run leaves a hidden folder.
         let _ = ctrlc::set_handler(|| {
+            INTERRUPTED.store(true, Ordering::SeqCst);
             if let Some(mut child) = CHILD.lock().unwrap_or_else(PoisonError::into_inner).take() {
                 let _ = child.kill();
             }

@@ -71,6 +71,7 @@ fn main() -> std::process::ExitCode {
     match result {
         Ok(exit) => exit.into(),
         Err(error) => {
+            interrupt::give_way(std::time::Duration::ZERO);
             talk::Talk::error(&error);
             exit::of(&error).into()
         }
