@@ -1,6 +1,6 @@
 """Unpacks what only compilers and linkers read, for them.
 
-    cmake -DCMAKE_PREFIX_PATH=$(python -m _taper.tools torch)/share/cmake .
+    g++ -I$(python -m _taper.tools torch)/include …
 
 Headers, static libraries and build systems' files lie compressed in the package, which may
 be read-only. Other programs read them, so they come back as files, in the user's cache
@@ -8,7 +8,6 @@ folder (`$XDG_CACHE_HOME/taper`, `~/.cache/taper`) once for each package, or whe
 cannot be written in a temporary folder of this process.
 """
 
-import functools
 import marshal
 import os
 import shutil
@@ -31,14 +30,12 @@ def unpacked(folder):
     return _made[inside]
 
 
-def giving(function):
-    """`function`, which returns a folder of this package, for other programs."""
-
-    @functools.wraps(function)
-    def given(*args, **kwargs):
-        return unpacked(function(*args, **kwargs))
-
-    return given
+def below(path, folder):
+    """`path`, which lies below `folder` of this package, in what `unpacked` makes of that."""
+    rest = os.path.relpath(path, os.path.join(_taper._REAL, folder))
+    if rest.split(os.sep)[0] == os.pardir:
+        return path
+    return os.path.join(unpacked(os.path.join(_taper._REAL, folder)), rest)
 
 
 def _unpacked(inside):
@@ -123,14 +120,16 @@ def _write(inside, place):
 
 
 def _link(made, folder):
-    """Links what `folder` has and `made` has not."""
+    """Links the files that `folder` has and `made` has not. Folders are folders, so that what
+    is beside one is found from within it (`share/cmake/../../include`)."""
     try:
         found = list(os.scandir(folder))
     except OSError:
         return  # nothing of it is left in the package
     for entry in found:
         ours = os.path.join(made, entry.name)
-        if entry.is_dir() and os.path.isdir(ours):
+        if entry.is_dir(follow_symlinks=False) and not os.path.islink(ours):
+            os.makedirs(ours, exist_ok=True)
             _link(ours, entry.path)
         elif not os.path.lexists(ours):
             os.symlink(entry.path, ours)
