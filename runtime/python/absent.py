@@ -3,6 +3,9 @@
 Errors are of the classes that Python raises, with the attributes that it gives them; only
 their texts say more. Whoever only asks whether something is there (`importlib.util.find_spec`,
 `os.path.exists`) gets the answer of an environment that does not have it.
+
+This is here once a module of the package has been imported. An earlier import of what is out
+gets Python's own words: a file that said more would be found by those who only ask.
 """
 
 import marshal

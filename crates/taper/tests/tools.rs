@@ -199,25 +199,3 @@ fn a_program_is_whole_wherever_it_lies() {
         assert_eq!(Command::new(&packed).output().unwrap().stdout, b"started\n", "{path}");
     }
 }
-
-#[test]
-fn a_name_makes_no_gpu_library() {
-    let world = world();
-    world.compile();
-    for name in ["nvidia_anything", "cuda_helpers"] {
-        world.install(&format!("{name}.py"), "ANSWER = 42\n");
-        world.install(
-            &format!("{name}-1.0.dist-info/METADATA"),
-            &format!("Name: {name}\nVersion: 1.0\n"),
-        );
-        world.install(
-            &format!("{name}-1.0.dist-info/RECORD"),
-            &format!(
-                "{name}.py,,\n{name}-1.0.dist-info/METADATA,,\n{name}-1.0.dist-info/RECORD,,\n"
-            ),
-        );
-    }
-    let package = pack(&world, "dist", "keep");
-    let words = ["-c", "import nvidia_anything, cuda_helpers; print(nvidia_anything.ANSWER)"];
-    assert_eq!(said(&world, &package, &world.path("cache"), &words), "42\n");
-}
