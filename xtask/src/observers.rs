@@ -92,6 +92,26 @@ fn check(words: &[&str]) {
     panic!("{words:?} prints something else:\n{}", difference(&before, &after));
 }
 
+#[test]
+fn one_variable_switches_deferral_off() {
+    let Some(shared) = shared() else { return };
+    let hidden = runs::hiding().is_some();
+    let place = Place::Package { bare: &shared.bare, folder: &shared.package, hidden };
+    // Whether bodies of modules are deferred after the import.
+    let program = "import sys, torch
+deferred = sys.modules.get('_taper.deferred')
+print(bool(deferred and deferred.pending))";
+    let said = |eager: &str| {
+        let args = ["-c", program].map(OsString::from);
+        let variables = [("TAPER_EAGER", OsStr::new(eager))];
+        let done = place.python(&args, &variables).unwrap().output().unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        String::from_utf8(done.stdout).unwrap()
+    };
+    // Were nothing deferred at all, there would be nothing to switch off.
+    assert_eq!(["", "0", "1"].map(said), ["True\n", "True\n", "False\n"]);
+}
+
 /// The first lines in which two texts differ, as `diff` tells them.
 fn difference(before: &str, after: &str) -> String {
     let place = tempfile::tempdir().unwrap();
