@@ -1,6 +1,6 @@
 """Unpacks what only compilers and linkers read, for them.
 
-    g++ -I$(python -m _taper.tools torch)/include …
+    cmake -DCMAKE_PREFIX_PATH=$(python -m _taper.tools torch)/share/cmake .
 
 Headers, static libraries and build systems' files lie compressed in the package, which may
 be read-only. Other programs read them, so they come back as files, in the user's cache
@@ -28,14 +28,6 @@ def unpacked(folder):
     if inside not in _made or not os.path.isdir(_made[inside]):
         _made[inside] = _unpacked(inside) or folder
     return _made[inside]
-
-
-def below(path, folder):
-    """`path`, which lies below `folder` of this package, in what `unpacked` makes of that."""
-    rest = os.path.relpath(path, os.path.join(_taper._REAL, folder))
-    if rest.split(os.sep)[0] == os.pardir:
-        return path
-    return os.path.join(unpacked(os.path.join(_taper._REAL, folder)), rest)
 
 
 def _unpacked(inside):

@@ -32,7 +32,7 @@ struct Giver {
 }
 
 // Only of folders that are large: whoever joins the path by hand finds no headers there.
-const GIVERS: [Giver; 2] = [
+const GIVERS: [Giver; 1] = [
     // Inductor asks this one, too.
     Giver {
         path: "torch/utils/cpp_extension.py",
@@ -42,23 +42,6 @@ const GIVERS: [Giver; 2] = [
 
 # Added by taper: headers lie compressed in this package, and come back for compilers.
 _TORCH_PATH = __import__('_taper.tools', fromlist=['tools']).unpacked(_TORCH_PATH)
-",
-    },
-    // CMake is given the folder of the configuration, which knows that of the headers by its
-    // own place. A mere `import torch` runs this module, so the attribute is made when asked.
-    Giver {
-        path: "torch/utils/__init__.py",
-        folder: "torch/include/",
-        defines: "\ncmake_prefix_path = ",
-        lines: "
-
-# Added by taper: headers lie compressed in this package, and come back for compilers.
-def __getattr__(name, _given=cmake_prefix_path, _below=globals()):
-    if name != 'cmake_prefix_path':
-        raise AttributeError(f'module {__name__!r} has no attribute {name!r}', name=name)
-    from _taper.tools import below
-    return _below.setdefault(name, below(_given, 'torch'))
-del cmake_prefix_path
 ",
     },
 ];
@@ -117,17 +100,11 @@ mod tests {
     fn a_module_gives_what_is_compressed() {
         let path = "torch/utils/cpp_extension.py";
         let module = Action::Module { source: false, read: false, stored: Some(3), cold: true };
-        let mut plan =
-            vec![file("torch/include/x.h", Action::Compress), file(path, module.clone())];
+        let mut plan = vec![file("torch/include/x.h", Action::Compress), file(path, module)];
         let text = b"import os\n_TORCH_PATH = 'torch'\n";
         let after = giving(&plan, path, text).unwrap();
         assert!(after.starts_with(text) && after.ends_with(b"unpacked(_TORCH_PATH)\n"));
         assert_eq!(giving(&plan, path, b"import os\n"), None);
-        // Two modules may give one folder.
-        let path = "torch/utils/__init__.py";
-        assert_eq!(giving(&plan, path, b"\ncmake_prefix_path = 'torch'\n"), None);
-        plan.push(file(path, module));
-        assert!(giving(&plan, path, b"\ncmake_prefix_path = 'torch'\n").is_some());
         assert_eq!(giving(&plan, "torch/utils/__init__.py", b"x = 1\n"), None);
         plan[0].action = Action::Copy;
         assert_eq!(giving(&plan, path, text), None);

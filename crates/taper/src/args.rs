@@ -3,6 +3,7 @@
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Make the PyTorch that an application deploys small.
 #[derive(Debug, Parser)]
@@ -68,6 +69,9 @@ pub struct Trace {
     /// How the package will run: the workload sees the environment as it would be there.
     #[command(flatten)]
     pub target: TargetArguments,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub run: RunArguments,
     /// The workload.
     #[arg(last = true, required = true, value_name = "CMD")]
     pub command: Vec<OsString>,
@@ -83,6 +87,18 @@ pub struct TargetArguments {
     /// processor at run time; the workload is traced once for each choice that this allows.
     #[arg(long, value_enum, default_value_t = Cpu::Any)]
     pub cpu: Cpu,
+}
+
+/// How a workload is run.
+#[derive(Debug, Args)]
+pub struct RunArguments {
+    /// Run the workload at most so often: at fewer CPU levels, without recording operators,
+    /// without verifying.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub runs: Option<u32>,
+    /// Stop each run after so many seconds, as Ctrl-C does: for servers. Ending so is success.
+    #[arg(long, value_name = "SECONDS", value_parser = parse_seconds)]
+    pub stop_after: Option<Duration>,
 }
 
 /// A device.
@@ -216,6 +232,9 @@ pub struct Pack {
     /// Do not run the workload in the package.
     #[arg(long)]
     pub no_verify: bool,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub run: RunArguments,
     /// The workload [default: python -c "import torch"].
     #[arg(last = true, value_name = "CMD")]
     pub command: Vec<OsString>,
@@ -226,6 +245,9 @@ pub struct Pack {
 pub struct Verify {
     /// The package.
     pub package: PathBuf,
+    /// Stop each run after so many seconds, as Ctrl-C does: for servers. Ending so is success.
+    #[arg(long, value_name = "SECONDS", value_parser = parse_seconds)]
+    pub stop_after: Option<Duration>,
     /// The command to run in both.
     #[arg(last = true, required = true, value_name = "CMD")]
     pub command: Vec<OsString>,
@@ -364,6 +386,12 @@ pub enum Output {
     Sarif,
 }
 
+/// A time in seconds.
+fn parse_seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    seconds.filter(|time| !time.is_zero()).ok_or_else(|| "write seconds as in 30".to_owned())
+}
+
 /// A size: a number with kB, MB, GB (powers of ten), KiB, MiB, GiB, or bytes.
 fn parse_size(text: &str) -> Result<u64, String> {
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
@@ -396,6 +424,10 @@ mod tests {
     fn sizes_are_powers_of_ten_unless_they_say_otherwise() {
         assert_eq!(parse_size("250MB"), Ok(250_000_000));
         assert_eq!(parse_size("1.5MiB"), Ok(1_572_864));
+        assert_eq!(parse_seconds("1.5"), Ok(Duration::from_millis(1500)));
+        for wrong in ["", "0", "-1", "nan", "1e300", "5s"] {
+            assert!(parse_seconds(wrong).is_err(), "{wrong}");
+        }
         assert!(parse_size("250 apples").is_err());
         assert!(parse_size("MB").is_err());
     }

@@ -32,12 +32,14 @@ mod plan_record;
 mod profiled;
 mod ready;
 mod record;
+mod runs;
 mod scope;
 mod signatures;
 mod spoken;
 mod talk;
 mod tools;
 mod trace;
+mod unchanged;
 mod verify_command;
 mod view;
 mod waiting;
@@ -58,6 +60,7 @@ fn main() -> std::process::ExitCode {
         }
     };
     let talk = talk::Talk::new(&arguments.global);
+    let _temporary = interrupt::temporary();
     let result = match arguments.command {
         Command::Inspect(command) => inspect_command::run(&command, &arguments.global, &talk),
         Command::Trace(command) => trace::run(&command, &arguments.global, &talk),

@@ -4,8 +4,10 @@ use crate::args::{Global, Pack};
 use crate::exit::{Exit, bad_input};
 use crate::modules::Otherwise;
 use crate::plan_record::Known;
+use crate::runs::Runs;
 use crate::talk::{Talk, megabytes};
-use crate::trace::{self, Identities, trace};
+use crate::trace::{self, Identities, Order, trace};
+use crate::unchanged::State;
 use crate::{interrupt, learn, ready, scope, verify_command, view, waiting, write};
 use anyhow::{Context, Result};
 use environment::{Environment, Interpreter};
@@ -21,6 +23,12 @@ pub fn run(command: &Pack, global: &Global, talk: &Talk) -> Result<Exit> {
     for path in files {
         profiles.push(Profile::read(path)?);
     }
+    let workload = if command.command.is_empty() {
+        trace::default_workload(&interpreter)
+    } else {
+        command.command.clone()
+    };
+    trace::can_start(&interpreter, &workload)?;
     // A name that is taken is said before minutes of tracing, not after.
     let stage = if command.dry_run { None } else { Some(Stage::new(&command.to)?) };
     let _cleaning = stage.as_ref().map(|stage| interrupt::remove_on_signal(stage.path()));
@@ -31,24 +39,32 @@ pub fn run(command: &Pack, global: &Global, talk: &Talk) -> Result<Exit> {
         return Err(bad_input(problem.to_string()));
     }
     scope::tell(&environment);
-    let view = talk.phase("view", || view::for_cpu(&environment))?;
-    let target = command.target.target.name();
-    let workload = if command.command.is_empty() {
-        trace::default_workload(&environment.interpreter)
-    } else {
-        command.command.clone()
-    };
-    let mut profile = if profiles.is_empty() {
-        trace(&environment, &view, &workload, target, command.target.cpu, talk)?
-    } else {
-        talk.phase("profile", || fitting(&environment, &profiles, target))?
-    };
-    learn::learn(&environment, &mut profile, &records, talk)?;
     let options = Options {
         cold: command.cold.plan(),
         keep: Choice::new(&command.keep),
         drop: Choice::new(&command.drop),
     };
+    // Runs can bring modules into scope from elsewhere; otherwise a name that means nothing
+    // now means nothing later.
+    if environment.interpreter.sources.plain.is_empty() {
+        options.keep.check("keep", &environment)?;
+        options.drop.check("drop", &environment)?;
+    }
+    let state = State::of(&environment);
+    let view = talk.phase("view", || view::for_cpu(&environment))?;
+    let target = command.target.target.name();
+    let runs = Runs::new(&command.run);
+    let verifies = !command.no_verify
+        && !command.dry_run
+        && (profiles.is_empty() || !command.command.is_empty());
+    let then = if verifies { [("to verify", 2)].as_slice() } else { &[] };
+    let order = Order { command: &workload, runs: &runs, then };
+    let mut profile = if profiles.is_empty() {
+        trace(&environment, &view, &order, target, command.target.cpu, talk)?
+    } else {
+        talk.phase("profile", || fitting(&environment, &profiles, target))?
+    };
+    learn::learn(&environment, &mut profile, &records, talk)?;
     // What is in scope depends on what runs used.
     let environment = scope::used(environment, &profile, &options.keep, &workload, talk);
     // Without cold code, a package has what the traced runs called, and in those all bodies had
@@ -122,16 +138,17 @@ pub fn run(command: &Pack, global: &Global, talk: &Talk) -> Result<Exit> {
         return Ok(Exit::DoesNotHold);
     }
     let mut verdict = None;
-    if !command.no_verify && (profiles.is_empty() || !command.command.is_empty()) {
+    if verifies && runs.allowed(2) == 2 {
         let found = talk.phase("verify", || {
-            verify::verify(&environment.interpreter, stage.path(), &workload)
+            verify::verify(&environment.interpreter, stage.path(), &workload, runs.stop_after)
         })?;
         verify_command::tell(&found, talk);
         manifest.verified = Some(found.holds);
         describe(&stage, &mut manifest, others)?;
         verdict = Some(found);
     }
-    let out = stage.finish()?;
+    state.check(&environment)?;
+    let out = interrupt::finish(|| stage.finish())?;
     for (path, why) in &plan.whole {
         talk.say(&format!("kept whole: {path}: {why}"));
     }

@@ -10,12 +10,13 @@
 
 use crate::modules::bytecode_path;
 use crate::talk::Talk;
+use crate::trace::Order;
 use crate::view::View;
 use anyhow::{Context, Result};
 use environment::Environment;
 use operators::Execution;
 use profile::{OperatorUse, RunOperators};
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::io::BufReader;
 use tracer::{Options, Output, Redirect, Status};
 
@@ -29,7 +30,7 @@ const VARIABLE: &str = "_TAPER_RECORD";
 /// What stands at the end of torch's module in this run.
 const LINES: &str = include_str!("record.py");
 
-/// Runs `command` and gives the operators that it used; `None`, with a warning, where it did
+/// Runs a workload and gives the operators that it used; `None`, with a warning, where it did
 /// not end well this time.
 ///
 /// # Errors
@@ -37,9 +38,10 @@ const LINES: &str = include_str!("record.py");
 pub fn operators(
     environment: &Environment,
     view: &View,
-    command: &[OsString],
+    order: &Order<'_>,
     talk: &Talk,
 ) -> Result<Option<RunOperators>> {
+    let command = order.command;
     let interpreter = &environment.interpreter;
     let Some(source) = environment.locate(MODULE) else { return Ok(None) };
     let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
@@ -61,11 +63,12 @@ pub fn operators(
     std::fs::create_dir(&output).context("cannot make a temporary folder")?;
     workload.env.insert(verify::OUTPUT_VARIABLE.into(), output.into());
     workload.env.insert(VARIABLE.into(), folder.path().into());
+    verify::own_caches(&mut workload, &results.path().join("caches"));
     // The observer says that it begins.
     let quiet = OsStr::new("TORCH_CPP_LOG_LEVEL");
     workload.env.entry(quiet.into()).or_insert_with(|| "ERROR".into());
     let options = Options { redirects, ..Options::default() };
-    let seen = talk.phase("record", || tracer::run(workload, &options))?;
+    let seen = talk.phase("record", || order.runs.run(workload, options))?;
     if seen.status != Status::Exited(0) {
         Talk::warn(&format!(
             "the workload ended with {:?} when PyTorch recorded its operators: the profile has none",

@@ -4,6 +4,7 @@ use crate::args::{Cpu, Global, Trace};
 use crate::capability::{PINS, capabilities};
 use crate::exit::{Exit, bad_input};
 use crate::record;
+use crate::runs::{self, Runs};
 use crate::scope;
 use crate::talk::Talk;
 use crate::view::{self, View};
@@ -26,19 +27,21 @@ pub fn run(command: &Trace, global: &Global, talk: &Talk) -> Result<Exit> {
         _ => None,
     };
     let interpreter = Interpreter::find(global.python.as_deref())?;
+    can_start(&interpreter, &command.command)?;
+    // A place that cannot be written to is said before minutes of tracing, not after.
+    drop(beside(&command.output)?);
     let environment = talk.phase("scan", || Environment::scan(interpreter))?;
     environment.torch()?;
     scope::tell(&environment);
     let view = talk.phase("view", || view::for_cpu(&environment))?;
-    let mut made = trace(
-        &environment,
-        &view,
-        &command.command,
-        command.target.target.name(),
-        command.target.cpu,
-        talk,
-    )?;
-    made.operators = record::operators(&environment, &view, &command.command, talk)?;
+    let runs = Runs::new(&command.run);
+    let order =
+        Order { command: &command.command, runs: &runs, then: &[("to record operators", 1)] };
+    let (target, cpu) = (command.target.target.name(), command.target.cpu);
+    let mut made = trace(&environment, &view, &order, target, cpu, talk)?;
+    if runs.allowed(1) == 1 {
+        made.operators = record::operators(&environment, &view, &order, talk)?;
+    }
     if let Some(mut before) = before {
         before.merge(&made)?;
         made = before;
@@ -72,41 +75,80 @@ pub fn run(command: &Trace, global: &Global, talk: &Talk) -> Result<Exit> {
 
 /// Writes `bytes` so that the file is the old or the new one, never a part.
 fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
-    let absolute = std::path::absolute(path)?;
-    let folder = absolute.parent().unwrap_or(Path::new("/"));
     let context = || format!("cannot write the profile {}", path.display());
-    let mut file = tempfile::NamedTempFile::new_in(folder).with_context(context)?;
+    let mut file = beside(path)?;
     file.write_all(bytes).with_context(context)?;
-    file.persist(&absolute).with_context(context)?;
+    file.persist(std::path::absolute(path)?).with_context(context)?;
     Ok(())
 }
 
-/// Runs `command` once for each capability that `cpu` allows, in the view.
+/// A file in the folder of `path` that disappears unless it is given that name.
+fn beside(path: &Path) -> Result<tempfile::NamedTempFile> {
+    let absolute = std::path::absolute(path)?;
+    let folder = absolute.parent().unwrap_or(Path::new("/"));
+    tempfile::NamedTempFile::new_in(folder)
+        .map_err(|error| bad_input(format!("cannot write the profile {}: {error}", path.display())))
+}
+
+/// Checks that there is a program to start.
+///
+/// # Errors
+/// Says which there is not.
+pub fn can_start(interpreter: &Interpreter, command: &[OsString]) -> Result<()> {
+    let program = verify::in_original(interpreter, command)?.program;
+    if program.is_file() {
+        return Ok(());
+    }
+    Err(bad_input(format!(
+        "there is no program {}: after -- comes the command that starts the application, as in \
+         -- python app.py",
+        program.display()
+    )))
+}
+
+/// A workload and how it is run.
+#[derive(Clone, Copy)]
+pub struct Order<'a> {
+    /// The command.
+    pub command: &'a [OsString],
+    /// Its runs.
+    pub runs: &'a Runs,
+    /// What else it will be run for, and how often.
+    pub then: &'a [(&'a str, u32)],
+}
+
+/// Runs a workload once for each capability that `cpu` allows, in the view.
 pub fn trace(
     environment: &Environment,
     view: &View,
-    command: &[OsString],
+    order: &Order<'_>,
     target: &str,
     cpu: Cpu,
     talk: &Talk,
 ) -> Result<Profile> {
     let interpreter = &environment.interpreter;
-    let (capabilities, unseen) = capabilities(cpu, interpreter);
+    let Order { command, runs, then } = *order;
+    let (mut capabilities, unseen) = capabilities(cpu, interpreter);
     for name in unseen {
-        Talk::warn(&format!(
-            "this processor cannot show what libraries do on one with {name}, which --cpu {} \
-             allows; trace there too and merge the profiles, or set ATEN_CPU_CAPABILITY on it",
-            cpu.name()
+        talk.say(&format!(
+            "code for processors with {name} is cold: this one cannot run it; trace on one that \
+             can and pack from both profiles, or say --cpu native"
         ));
     }
     let flips = view::other_vendor(environment)?;
+    capabilities.retain(|capability| {
+        !(capability.other_vendor && flips.is_empty() && capability.variables.is_empty())
+    });
+    runs.announce(capabilities.len() as u32, then, talk);
+    let wanted = runs.allowed(capabilities.len() as u32) as usize;
+    capabilities.truncate(wanted);
     let mut identities = Identities::new(environment);
     let mut all = Profile::new(&interpreter.version, &environment.torch()?.version, target);
     let shown: Vec<String> =
         command.iter().map(|word| word.to_string_lossy().into_owned()).collect();
     for (number, capability) in capabilities.iter().enumerate() {
-        if capability.other_vendor && flips.is_empty() && capability.variables.is_empty() {
-            continue;
+        if runs.were_stopped() {
+            break;
         }
         let results = tempfile::tempdir().context("cannot make a temporary folder")?;
         let mut workload = verify::in_original(interpreter, command)?;
@@ -117,8 +159,10 @@ pub fn trace(
         } else {
             Output::Null
         };
+        let said = results.path().with_extension("stderr");
         if number > 0 {
-            workload.stderr = Output::Null;
+            let file = std::fs::File::create(&said).context("cannot make a temporary file")?;
+            workload.stderr = Output::File(file);
         }
         if !capability.inherits {
             for name in PINS {
@@ -129,6 +173,8 @@ pub fn trace(
             workload.env.insert((*name).into(), value.into());
         }
         workload.env.insert(verify::OUTPUT_VARIABLE.into(), results.path().into());
+        let caches = tempfile::tempdir().context("cannot make a temporary folder")?;
+        verify::own_caches(&mut workload, caches.path());
         let options = Options {
             roots: environment.roots(),
             pages: true,
@@ -136,33 +182,20 @@ pub fn trace(
             probes: number == 0,
             redirects: view.redirects.clone(),
             patches: if capability.other_vendor { flips.clone() } else { BTreeMap::new() },
+            ..Options::default()
         };
-        let seen = talk.phase("trace", || tracer::run(workload, &options))?;
-        let exit = match seen.status {
-            Status::Exited(0) => 0,
-            Status::Exited(code) => {
-                return Err(bad_input(format!(
-                    "the workload ended with exit code {code} (CPU capability {}); taper packs \
-                     what a successful run uses: make `{}` succeed first",
-                    capability.name,
-                    shown.join(" ")
-                )));
-            }
-            Status::Signaled(signal) => {
-                return Err(bad_input(format!(
-                    "the workload was ended by signal {signal} (CPU capability {}); taper packs \
-                     what a successful run uses: make `{}` succeed first",
-                    capability.name,
-                    shown.join(" ")
-                )));
-            }
-        };
+        let seen = talk.phase("trace", || runs.run(workload, options))?;
+        if seen.status != Status::Exited(0) {
+            let said = (number > 0).then_some(&*said);
+            let (name, variables) = (&capability.name, &capability.variables);
+            return Err(runs::failed(seen.status, name, command, variables, said));
+        }
         scope::check(environment, &seen.opened, command)?;
         let mut one = Profile::new(&all.python, &all.torch, target);
         one.runs.push(Run {
             command: shown.clone(),
             capability: capability.name.clone(),
-            exit,
+            exit: 0,
             processes: seen.processes,
         });
         for (path, pages) in seen.libraries {
@@ -176,6 +209,12 @@ pub fn trace(
         one.opened.extend(seen.opened.iter().chain(&seen.mapped).filter_map(inside));
         one.probed.extend(seen.probed.iter().filter_map(inside));
         all.merge(&one)?;
+    }
+    if runs.were_stopped() {
+        talk.say(
+            "a person stopped the workload, so it is not run again: what it does on other \
+             processors was not seen; --stop-after SECONDS stops each run by itself",
+        );
     }
     Ok(all)
 }

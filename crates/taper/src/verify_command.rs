@@ -3,6 +3,7 @@
 use crate::args::{Global, Verify};
 use crate::exit::{Exit, bad_input};
 use crate::talk::Talk;
+use crate::trace;
 use anyhow::Result;
 use environment::Interpreter;
 use package::{MANIFEST, Manifest};
@@ -26,8 +27,10 @@ pub fn run(command: &Verify, global: &Global, talk: &Talk) -> Result<Exit> {
             manifest.python, interpreter.version
         )));
     }
-    let verdict =
-        talk.phase("verify", || verify::verify(&interpreter, &command.package, &command.command))?;
+    trace::can_start(&interpreter, &command.command)?;
+    let verdict = talk.phase("verify", || {
+        verify::verify(&interpreter, &command.package, &command.command, command.stop_after)
+    })?;
     if global.json {
         println!("{}", serde_json::to_string_pretty(&verdict)?);
     }

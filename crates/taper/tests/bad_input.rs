@@ -127,7 +127,7 @@ fn a_workload_that_is_killed() {
 fn a_workload_that_is_not_there() {
     let world = World::new(true);
     let words = ["pack", "--to", "out", "--cpu", "native", "--", "./no-such-program"];
-    world.refuses(3, &["no-such-program"], &words);
+    world.refuses(2, &["no-such-program"], &words);
 }
 
 #[test]

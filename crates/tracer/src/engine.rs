@@ -140,6 +140,7 @@ impl Engine {
     fn follow(&mut self, first: pid_t) -> Result<Status, Error> {
         let mut status = None;
         let mut deadline: Option<Instant> = None;
+        self.options.stopper.runs(first);
         loop {
             let (task, change) = match process::wait(deadline.is_none()) {
                 Ok(Some(change)) => change,
@@ -155,10 +156,16 @@ impl Engine {
                 Err(error) if error.raw_os_error() == Some(libc::ECHILD) => break,
                 Err(source) => return Err(Error::Failed { what: "waiting", source }),
             };
+            if let Change::Stopped(signal, 0) = change
+                && task == first
+            {
+                self.options.stopper.reached(signal);
+            }
             let (signal, event) = match change {
                 Change::Exited(code) => {
                     self.tasks.remove(&task);
                     if task == first {
+                        self.options.stopper.runs(0);
                         status = Some(Status::Exited(code));
                         deadline = Some(Instant::now() + GRACE);
                     }
@@ -167,6 +174,7 @@ impl Engine {
                 Change::Signaled(signal) => {
                     self.tasks.remove(&task);
                     if task == first {
+                        self.options.stopper.runs(0);
                         status = Some(Status::Signaled(signal));
                         deadline = Some(Instant::now() + GRACE);
                     }

@@ -12,13 +12,18 @@
 //!
 //! Linux on x86-64 only.
 
+mod descendants;
 mod engine;
 mod files;
 mod filter;
 mod library;
 mod process;
 mod space;
+mod stop;
 mod stops;
+
+pub use descendants::kill_descendants;
+pub use stop::Stopper;
 
 use elf::PageSet;
 use indexmap::IndexSet;
@@ -26,6 +31,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fs::File;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// A command to run.
 #[derive(Debug)]
@@ -69,6 +75,10 @@ pub struct Options {
     pub redirects: BTreeMap<PathBuf, Redirect>,
     /// Code that is changed in memory when a library is loaded, by its path.
     pub patches: BTreeMap<PathBuf, Vec<Patch>>,
+    /// What ends the workload from outside.
+    pub stopper: Stopper,
+    /// When the stopper does so by itself.
+    pub stop_after: Option<Duration>,
 }
 
 /// What an open sees instead of a file.
@@ -167,6 +177,14 @@ pub fn run(workload: Workload, options: &Options) -> Result<Observations, Error>
             .name("tracer".into())
             .spawn_scoped(scope, || engine::run(workload, options))
             .map_err(|source| Error::Failed { what: "starting a thread", source })?;
+        let (_running, ended) = std::sync::mpsc::channel();
+        if let Some(time) = options.stop_after {
+            let stopper = options.stopper.clone();
+            std::thread::Builder::new()
+                .name("stop".into())
+                .spawn(move || stopper.stop_after(time, &ended))
+                .map_err(|source| Error::Failed { what: "starting a thread", source })?;
+        }
         tracer.join().unwrap_or_else(|_| {
             let source = std::io::Error::other("the tracing thread panicked");
             Err(Error::Failed { what: "running", source })

@@ -284,8 +284,13 @@ pub fn go_where(task: pid_t) {
 
 /// Ends a process.
 pub fn kill(process: pid_t) {
+    send(process, libc::SIGKILL);
+}
+
+/// Sends a signal to a process. One that has ended meanwhile is not an error.
+pub fn send(process: pid_t, signal: c_int) {
     // SAFETY: sending a signal touches no memory.
     unsafe {
-        libc::kill(process, libc::SIGKILL);
+        libc::kill(process, signal);
     }
 }

@@ -1,9 +1,11 @@
 //! Two runs of one command, and where they differ.
 
+use crate::launch::own_caches;
 use crate::{Error, OUTPUT_VARIABLE};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use tracer::{Observations, Options, Output, Status, Workload};
 
 /// A run, with what it left.
@@ -13,6 +15,7 @@ pub struct Outcome {
     pub observations: Observations,
     stdout: PathBuf,
     folder: PathBuf,
+    caches: PathBuf,
 }
 
 /// One difference between two runs.
@@ -73,15 +76,18 @@ pub(crate) fn run(
     mut workload: Workload,
     place: &Path,
     roots: &[PathBuf],
+    stop_after: Option<Duration>,
 ) -> Result<Outcome, Error> {
     let folder = place.join("results");
     fs::create_dir_all(&folder).map_err(Error::file(&folder))?;
     let stdout = place.join("stdout");
     workload.stdout = Output::File(File::create(&stdout).map_err(Error::file(&stdout))?);
     workload.env.insert(OUTPUT_VARIABLE.into(), folder.clone().into());
-    let options = Options { roots: roots.to_vec(), ..Options::default() };
+    let caches = place.join("caches");
+    own_caches(&mut workload, &caches);
+    let options = Options { roots: roots.to_vec(), stop_after, ..Options::default() };
     let observations = tracer::run(workload, &options)?;
-    Ok(Outcome { observations, stdout, folder })
+    Ok(Outcome { observations, stdout, folder, caches })
 }
 
 impl Outcome {
@@ -118,11 +124,12 @@ pub(crate) fn differences(original: &Outcome, packed: &Outcome) -> Result<Vec<Di
     if original.exit() != packed.exit() {
         all.push(Difference::Exit { original: original.exit(), packed: packed.exit() });
     }
-    // A program may print the folder that it writes to.
+    // A program may print the folders that it writes to.
     let read = |outcome: &Outcome| -> Result<String, Error> {
         let bytes = fs::read(&outcome.stdout).map_err(Error::file(&outcome.stdout))?;
         let text = bytes.iter().map(|byte| char::from(*byte)).collect::<String>();
-        Ok(text.replace(&*outcome.folder.to_string_lossy(), OUTPUT_VARIABLE))
+        let text = text.replace(&*outcome.folder.to_string_lossy(), OUTPUT_VARIABLE);
+        Ok(text.replace(&*outcome.caches.to_string_lossy(), "caches"))
     };
     let (first, second) = (read(original)?, read(packed)?);
     if first != second {

@@ -90,6 +90,32 @@ fn common() -> BTreeMap<OsString, OsString> {
     env
 }
 
+/// Gives a run caches of compiled code of its own, in `folder`: what one run left there would
+/// decide what the next one does, and code that was compiled for one processor would run as if on
+/// another. A cache may always be empty, so what the user set is replaced, too; other caches
+/// (models that were downloaded) stay. Matplotlib keeps settings beside its cache: whoever has
+/// some keeps both.
+pub fn own_caches(workload: &mut Workload, folder: &Path) {
+    let caches = [
+        ("TORCHINDUCTOR_CACHE_DIR", "inductor"),
+        ("TRITON_CACHE_DIR", "triton"),
+        ("NUMBA_CACHE_DIR", "numba"),
+    ];
+    let mut set = |variable: &str, name: &str| {
+        workload.env.insert(variable.into(), folder.join(name).into());
+    };
+    for (variable, name) in caches {
+        set(variable, name);
+    }
+    let home = std::env::var_os("XDG_CONFIG_HOME")
+        .map(PathBuf::from)
+        .or_else(|| std::env::home_dir().map(|home| home.join(".config")));
+    let settings = home.is_some_and(|home| home.join("matplotlib").exists());
+    if !settings && std::env::var_os("MPLCONFIGDIR").is_none() {
+        set("MPLCONFIGDIR", "matplotlib");
+    }
+}
+
 fn workload(
     interpreter: &Interpreter,
     python: &Path,

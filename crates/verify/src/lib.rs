@@ -12,11 +12,12 @@ mod own;
 
 pub use compare::{Difference, Outcome};
 pub use isolation::Leak;
-pub use launch::{Bare, in_original, in_package};
+pub use launch::{Bare, in_original, in_package, own_caches};
 pub use own::own_folders;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// The variable that names the folder whose files are compared.
 pub const OUTPUT_VARIABLE: &str = "TAPER_VERIFY_OUT";
@@ -62,11 +63,12 @@ pub struct Verdict {
 }
 
 /// Runs `command` in the environment of `interpreter` and in `package`, both in
-/// the current folder, and compares.
+/// the current folder, and compares. Each is stopped after a time, where one is given.
 pub fn verify(
     interpreter: &environment::Interpreter,
     package: &Path,
     command: &[OsString],
+    stop_after: Option<Duration>,
 ) -> Result<Verdict, Error> {
     let place = tempfile::tempdir().map_err(Error::file(Path::new("a temporary folder")))?;
     let package = package.canonicalize().map_err(Error::file(package))?;
@@ -75,11 +77,13 @@ pub fn verify(
         in_original(interpreter, command)?,
         &place.path().join("original"),
         &interpreter.site_packages,
+        stop_after,
     )?;
     let packed = compare::run(
         in_package(interpreter, &bare, &package, command)?,
         &place.path().join("packed"),
         std::slice::from_ref(&package),
+        stop_after,
     )?;
     let differences = compare::differences(&original, &packed)?;
     let leaks = isolation::leaks(interpreter, &bare, &package, command, &packed.observations);
