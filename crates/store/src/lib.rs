@@ -27,4 +27,4 @@ mod x86;
 pub use format::{Entry, Error, HEADER, MAX_CHUNK, Root};
 pub use read::{Store, Workspace};
 #[cfg(any(test, feature = "write"))]
-pub use write::{Level, Writer};
+pub use write::{Level, Writer, amounts};

@@ -2,6 +2,18 @@
 
 use crate::format::{CODE, ENTRY, Error, HEADER, MAGIC, MAX_CHUNK, Root, VERSION, chunk_hash};
 use rayon::prelude::*;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+static GIVEN: AtomicU64 = AtomicU64::new(0);
+static DONE: AtomicU64 = AtomicU64::new(0);
+
+/// Bytes that the writers of this process were told to compress, and those of them that they
+/// have compressed: for whoever shows how far that is.
+pub fn amounts() -> (u64, u64) {
+    // In this order, so that no more is done than was given.
+    let done = DONE.load(Ordering::SeqCst);
+    (GIVEN.load(Ordering::SeqCst), done)
+}
 
 /// How hard to compress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -45,6 +57,13 @@ enum Chunk<'a> {
 }
 
 impl Chunk<'_> {
+    fn size(&self) -> u64 {
+        match self {
+            Self::Whole(bytes) => bytes.len() as u64,
+            Self::Pieces(pieces) => pieces.iter().map(|piece| piece.len() as u64).sum(),
+        }
+    }
+
     fn joined(self) -> Vec<u8> {
         match self {
             Self::Whole(bytes) => bytes,
@@ -91,6 +110,7 @@ impl<'a> Writer<'a> {
     /// # Errors
     /// What the compressor says, which is no more than that memory is short.
     pub fn finish(self, level: Level) -> std::io::Result<(Vec<u8>, Root)> {
+        GIVEN.fetch_add(self.chunks.iter().map(|(chunk, _)| chunk.size()).sum(), Ordering::SeqCst);
         let chunks: Vec<(u32, Vec<u8>)> = self
             .chunks
             .into_par_iter()
@@ -107,7 +127,9 @@ impl<'a> Writer<'a> {
                         crate::x86::turn(&mut chunk);
                         length |= CODE;
                     }
-                    Ok((length, compressor.compress(&chunk)?))
+                    let stored = compressor.compress(&chunk)?;
+                    DONE.fetch_add(chunk.len() as u64, Ordering::SeqCst);
+                    Ok((length, stored))
                 },
             )
             .collect::<std::io::Result<_>>()?;

@@ -36,6 +36,7 @@ mod runs;
 mod scope;
 mod signatures;
 mod spoken;
+mod summary;
 mod talk;
 mod tools;
 mod trace;

@@ -5,6 +5,7 @@ use crate::exit::{Exit, bad_input};
 use crate::modules::Otherwise;
 use crate::plan_record::Known;
 use crate::runs::Runs;
+use crate::summary::Summary;
 use crate::talk::{Talk, megabytes};
 use crate::trace::{self, Identities, Order, trace};
 use crate::unchanged::State;
@@ -95,7 +96,7 @@ pub fn run(command: &Pack, global: &Global, talk: &Talk) -> Result<Exit> {
             keep: &command.keep,
             drop: &command.drop,
         };
-        write::write(&environment, &view, &plan, options.cold, level, &known, &stage)
+        write::write(&environment, &view, &plan, level, &known, &stage, talk)
     })?;
     let original: u64 = plan.files.iter().map(|file| file.size).sum();
     let others: u64 = outcome.written.iter().map(|file| file.size).sum();
@@ -121,7 +122,7 @@ pub fn run(command: &Pack, global: &Global, talk: &Talk) -> Result<Exit> {
             package: outcome.written.len() as u64 + 1,
         },
         verified: None,
-        reasons: outcome.reasons,
+        reasons: outcome.reasons.clone(),
         deferred: deferred.iter().map(waiting::described).collect(),
         remembered: ready::described(&observed),
         whole: plan.whole.clone(),
@@ -161,14 +162,16 @@ pub fn run(command: &Pack, global: &Global, talk: &Talk) -> Result<Exit> {
         });
         println!("{document:#}");
     } else {
-        talk.say(&format!(
-            "{}: {} in {} files, from {} in {} files",
-            command.to.display(),
-            megabytes(manifest.bytes.package),
-            manifest.files.package,
-            megabytes(manifest.bytes.original),
-            manifest.files.original
-        ));
+        let summary = Summary {
+            to: &command.to,
+            manifest: &manifest,
+            outcome: &outcome,
+            plan: &plan,
+            profile: &profile,
+            environment: &environment,
+            workload: &workload,
+        };
+        summary.tell(talk);
     }
     let holds = verdict.is_none_or(|verdict| verdict.holds);
     Ok(if holds { Exit::Done } else { Exit::DoesNotHold })

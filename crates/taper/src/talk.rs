@@ -4,7 +4,13 @@ use crate::args::Global;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::cell::RefCell;
 use std::io::IsTerminal;
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+/// How often a long phase says how far it is, on a terminal and elsewhere.
+const LIVE: Duration = Duration::from_millis(250);
+const PLAIN: Duration = Duration::from_secs(10);
 
 /// The voice of one command.
 pub struct Talk {
@@ -12,13 +18,36 @@ pub struct Talk {
     terminal: bool,
     /// Names and durations of finished phases.
     phases: RefCell<Vec<(&'static str, Duration)>>,
+    /// What the phase at hand does.
+    step: Arc<Mutex<Step>>,
+}
+
+/// A part of a phase.
+#[derive(Debug, Default)]
+struct Step {
+    text: String,
+    /// What compressors had been given, and had done, before it.
+    before: (u64, u64),
+}
+
+impl Step {
+    /// What is done, and how much of it where that is known.
+    fn told(&self) -> String {
+        let (given, done) = store::amounts();
+        let (given, done) = (given - self.before.0, done - self.before.1);
+        match (self.text.as_str(), given) {
+            ("", _) => String::new(),
+            (text, 0) => format!(": {text}"),
+            (text, given) => format!(": {text}, {} %", done * 100 / given),
+        }
+    }
 }
 
 impl Talk {
     /// Speaks as `global` asks.
     pub fn new(global: &Global) -> Self {
         let terminal = std::io::stderr().is_terminal();
-        Self { quiet: global.quiet, terminal, phases: RefCell::default() }
+        Self { quiet: global.quiet, terminal, phases: RefCell::default(), step: Arc::default() }
     }
 
     /// One line of news.
@@ -51,8 +80,15 @@ impl Talk {
         }
     }
 
-    /// Runs one phase, with a sign of life on a terminal and its duration afterwards.
+    /// Says what the phase at hand does from now on, where it takes long.
+    pub fn step(&self, text: impl Into<String>) {
+        *self.step.lock().unwrap_or_else(PoisonError::into_inner) =
+            Step { text: text.into(), before: store::amounts() };
+    }
+
+    /// Runs one phase, with signs of life meanwhile and its duration afterwards.
     pub fn phase<T>(&self, name: &'static str, work: impl FnOnce() -> T) -> T {
+        self.step("");
         let bar = (self.terminal && !self.quiet).then(|| {
             let bar = ProgressBar::new_spinner().with_message(name);
             // The template is a constant that indicatif's own tests cover.
@@ -63,7 +99,23 @@ impl Talk {
             bar
         });
         let start = Instant::now();
-        let result = work();
+        let result = std::thread::scope(|scope| {
+            let (_working, ended) = channel::<()>();
+            if !self.quiet {
+                let (step, bar) = (Arc::clone(&self.step), bar.clone());
+                let told = move || step.lock().unwrap_or_else(PoisonError::into_inner).told();
+                let every = if bar.is_some() { LIVE } else { PLAIN };
+                scope.spawn(move || {
+                    while ended.recv_timeout(every) == Err(RecvTimeoutError::Timeout) {
+                        match &bar {
+                            Some(bar) => bar.set_message(format!("{name}{}", told())),
+                            None => eprintln!("{name}{} ({} s)", told(), start.elapsed().as_secs()),
+                        }
+                    }
+                });
+            }
+            work()
+        });
         let spent = start.elapsed();
         if let Some(bar) = bar {
             bar.finish_and_clear();

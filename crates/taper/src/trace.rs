@@ -184,7 +184,10 @@ pub fn trace(
             patches: if capability.other_vendor { flips.clone() } else { BTreeMap::new() },
             ..Options::default()
         };
-        let seen = talk.phase("trace", || runs.run(workload, options))?;
+        let seen = talk.phase("trace", || {
+            talk.step(format!("run {} of {wanted}, as {}", number + 1, capability.name));
+            runs.run(workload, options)
+        })?;
         if seen.status != Status::Exited(0) {
             let said = (number > 0).then_some(&*said);
             let (name, variables) = (&capability.name, &capability.variables);

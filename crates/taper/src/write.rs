@@ -4,13 +4,14 @@ use crate::cold::{self, Revived};
 use crate::modules::{self, bytecode_path};
 use crate::plan_record::{self, Known};
 use crate::spoken::{Spoken, StandIns};
+use crate::talk::Talk;
 use crate::tools;
 use crate::view::{NOT_HERE, View};
 use anyhow::{Context, Result};
 use elf::{Library, PageSet};
 use environment::Environment;
 use package::{Content, Entry, Level, Stage, Written, record};
-use plan::{Action, Cold, FilePlan, MappedFile, Plan, Reason};
+use plan::{Action, FilePlan, MappedFile, Plan, Reason};
 use rayon::prelude::*;
 use shrink::{Limits, Shrunk};
 use standin::Request;
@@ -30,7 +31,12 @@ pub struct Outcome {
     pub stored_original: u64,
     /// Bytes of the package by reason.
     pub reasons: BTreeMap<String, u64>,
+    /// The largest files, with why they are there.
+    pub largest: Vec<(String, u64, Reason)>,
 }
+
+/// Files of which a person is told.
+const LARGEST: usize = 5;
 
 /// An entry and what it is.
 pub struct Unit<'a> {
@@ -67,13 +73,15 @@ pub fn write(
     environment: &Environment,
     view: &View,
     plan: &Plan,
-    fate: Cold,
     level: Level,
     known: &Known<'_>,
     stage: &Stage,
+    talk: &Talk,
 ) -> Result<Outcome> {
-    let modules = modules::modules(environment, plan, fate, level, &known.otherwise)?;
+    talk.step("compresses modules");
+    let modules = modules::modules(environment, plan, plan.cold, level, &known.otherwise)?;
     let mut units = modules.units;
+    talk.step("divides libraries");
     let stand_ins = stand_ins(environment, view, plan)?;
     let spoken = Spoken::of(environment, plan, &stand_ins)?;
     let made = plan
@@ -88,6 +96,7 @@ pub fn write(
             Made::Revived(library) => revived.push(library),
         }
     }
+    talk.step("compresses code that no run touched");
     let mut cold = cold::write(revived, level)?;
     let contents = std::mem::take(&mut cold.contents);
     let there = |unit: &Unit<'_>| unit.entry.path == cold::RUNTIME;
@@ -100,6 +109,7 @@ pub fn write(
         stored_original: modules.original + cold.original,
         ..Outcome::default()
     };
+    talk.step("compresses headers");
     if let Some((unit, stored, original)) = tools::tools(environment, plan, level)? {
         outcome.stored += stored;
         outcome.stored_original += original;
@@ -115,10 +125,15 @@ pub fn write(
         reasons.push(unit.reason);
         entries.push(unit.entry);
     }
+    talk.step("writes files");
     outcome.written = stage.write(&entries)?;
     for (written, reason) in outcome.written.iter().zip(reasons) {
         *outcome.reasons.entry(reason.text().to_owned()).or_default() += written.size;
+        outcome.largest.push((written.path.clone(), written.size, reason));
     }
+    outcome.largest.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+    outcome.largest.truncate(LARGEST);
+    talk.step("reads what was written again");
     checks.par_iter().try_for_each(|(path, check)| read_again(stage, path, check, &spoken))?;
     records(environment, plan, stage, &mut outcome)?;
     Ok(outcome)
