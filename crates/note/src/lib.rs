@@ -29,7 +29,7 @@ pub use names::Names;
 pub use names::names;
 pub use read::{Error, HEADER, Note, Run};
 #[cfg(any(test, feature = "write"))]
-pub use write::{Draft, Piece};
+pub use write::{Draft, FAR, Piece};
 
 /// Bytes of a page.
 pub const PAGE: u64 = 4096;

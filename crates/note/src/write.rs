@@ -3,6 +3,16 @@
 use crate::read::{CONTENT, EXECUTE, HASH, HEADER, MAGIC, RUN, VERSION, hash};
 use std::ops::Range;
 
+/// How much larger a chunk is whose pages are far from all that a run touched: it compresses
+/// better by an eighth, and takes longer to come back, which is seldom.
+pub const FAR: u64 = 8;
+
+/// How many times a chunk's pages must lie together to be far from others.
+const ALONE: u64 = 2;
+
+/// How much larger a chunk of data is.
+const DATA: u64 = 3;
+
 /// Pages of a library, in one segment, that become part of a chunk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Piece {
@@ -23,10 +33,12 @@ pub struct Draft {
 
 impl Draft {
     /// Divides `cold`, runs of pages that ascend, of the library `name` of so many `pages`
-    /// into chunks of at most `size` pages, or three times as many for data. A chunk does not hold code beside data: their
-    /// pages come back with one set of rights. With `names`, a chunk of names follows.
+    /// into chunks of at most `size` pages, [`FAR`] times as many where that many lie together
+    /// that nothing was seen to touch, and three times as many for data. A chunk does not hold
+    /// code beside data: their pages come back with one set of rights. With `names`, a chunk of
+    /// names follows.
     pub fn new(name: &str, pages: u64, cold: &[Piece], size: u64, names: bool) -> Self {
-        let size = size.clamp(1, u64::from(u16::MAX / 3));
+        let size = size.clamp(1, u64::from(u16::MAX) / DATA / FAR);
         let mut chunks: Vec<Vec<Piece>> = Vec::new();
         let (mut room, mut execute) = (0, false);
         for piece in cold {
@@ -34,8 +46,9 @@ impl Draft {
             while start < piece.pages.end {
                 if room == 0 || execute != piece.execute {
                     chunks.push(Vec::new());
-                    room = if piece.execute { size } else { 3 * size };
                     execute = piece.execute;
+                    let far = piece.pages.end - start >= ALONE * size;
+                    room = size * if far { FAR } else { 1 } * if execute { 1 } else { DATA };
                 }
                 let end = piece.pages.end.min(start + room);
                 room -= end - start;

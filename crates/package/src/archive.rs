@@ -297,8 +297,7 @@ pub fn archive(
     // environment's take long.
     let all = modules.iter().any(|module| module.cold);
     let level = match level {
-        Level::Default if all => Level::High,
-        Level::Default => Level::Good,
+        Level::Default if !all => Level::High,
         other => other,
     };
     let (store, _) = writer.finish(level).map_err(Error::Compress)?;

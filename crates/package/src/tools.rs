@@ -9,7 +9,7 @@ use store::{Level, Writer};
 const STORE: &str = "_taper/tools";
 
 /// Bytes of a chunk before compression. They come back all at once.
-const CHUNK: usize = 1 << 23;
+const CHUNK: usize = 1 << 22;
 
 /// The store of `files`, paths in the package and bytes, sorted by path.
 ///
@@ -47,8 +47,8 @@ pub fn tools(files: &[(String, Vec<u8>)], level: Level) -> Result<Entry<'static>
             .add(chunk)
             .map_err(|_| Error::Compress(std::io::Error::other("a file has more than 64 MiB")))?;
     }
-    // Larger windows than a chunk's would gain nothing, and it is read once.
-    let level = if level == Level::Default { Level::Max } else { level };
+    // It is small, and read once.
+    let level = if level == Level::Default { Level::High } else { level };
     let (store, _) = writer.finish(level).map_err(Error::Compress)?;
     Ok(Entry { path: STORE.into(), executable: false, content: Content::Bytes(store) })
 }
