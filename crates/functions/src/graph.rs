@@ -286,7 +286,11 @@ impl<'l, 'a> Graph<'l, 'a> {
         // Functions whose addresses were taken, and how many instructions ago.
         let mut recent: Vec<(u32, Place<'a>)> = Vec::new();
         let mut count = 0;
-        let is_code = |at: u64| self.code.iter().any(|range| range.contains(&at));
+        let is_function = |at: u64| {
+            self.code.iter().any(|range| range.contains(&at))
+                && !code.contains(&at)
+                && self.functions.at(at).is_some()
+        };
         decode(self.library, std::iter::once(code.clone()), |instruction| {
             count += 1;
             let target = instruction.near_branch_target();
@@ -318,11 +322,9 @@ impl<'l, 'a> Graph<'l, 'a> {
                 Some(Place::Own(at)) if self.table(at).is_some() => {
                     found.insert(Reference::Table(Place::Own(at)));
                 }
-                Some(Place::Own(at)) if is_code(at) => {
-                    if !code.contains(&at) && self.functions.at(at).is_some() {
-                        recent.push((count, Place::Own(at)));
-                        found.insert(Reference::Taken(Place::Own(at)));
-                    }
+                Some(place @ Place::Own(at)) if is_function(at) => {
+                    recent.push((count, place));
+                    found.insert(Reference::Taken(place));
                 }
                 Some(Place::Named(name)) if name.as_bytes().starts_with(TABLE) => {
                     found.insert(Reference::Table(Place::Named(name)));
