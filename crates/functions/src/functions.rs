@@ -172,6 +172,13 @@ impl Functions {
         pads.map(|[_, _, pad, _]| function.code.start.wrapping_add(pad)).collect()
     }
 
+    /// The addresses where functions are known to be entered, ascending: by the symbol table
+    /// or, in a library without one, since code calls them there.
+    pub fn entered(&self, library: &Library<'_>) -> Vec<u64> {
+        let starts = entry_points(library);
+        if starts.is_empty() { crate::references::called(library, &self.all) } else { starts }
+    }
+
     /// The functions that ran, by the evidence of `touched`, as [`Functions::whole`] reads it.
     pub(crate) fn ran(&self, library: &Library<'_>, touched: &PageSet) -> Vec<&Function> {
         let ran = self.indices_ran(library, touched);
@@ -283,7 +290,7 @@ impl Whole {
 
 /// The addresses of functions in the symbol table, ascending, without the parts that
 /// GCC and LLVM split off and jump into at any place.
-pub fn entry_points(library: &Library<'_>) -> Vec<u64> {
+pub(crate) fn entry_points(library: &Library<'_>) -> Vec<u64> {
     const FUNCTION: u8 = 2;
     let split = memchr::memmem::Finder::new(b".cold");
     let mut starts: Vec<u64> = library

@@ -20,7 +20,7 @@ mod tables;
 
 pub use addressed::addressed;
 pub use callable::{Member, callable};
-pub use functions::{Function, Functions, Whole, entry_points as starts};
+pub use functions::{Function, Functions, Whole};
 pub use reached::reached;
 pub use references::{called_through, named};
 pub use tables::{Tables, check, tables};
