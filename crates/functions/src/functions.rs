@@ -162,7 +162,7 @@ impl Functions {
     }
 
     /// The landing pads of a function.
-    fn pads(&self, library: &Library<'_>, function: &Function) -> Vec<u64> {
+    pub(crate) fn pads(&self, library: &Library<'_>, function: &Function) -> Vec<u64> {
         let Some(start) = function.exceptions else { return Vec::new() };
         let bytes = library.read_to_segment_end(start).unwrap_or_default();
         let size = (self.area_end(start) - start) as usize;
@@ -170,6 +170,32 @@ impl Functions {
         let sites = area::read(bytes, start).map(|area| area.sites).unwrap_or_default();
         let pads = sites.into_iter().filter(|[_, _, pad, _]| *pad != 0);
         pads.map(|[_, _, pad, _]| function.code.start.wrapping_add(pad)).collect()
+    }
+
+    /// The addresses where functions are known to be entered, ascending: by the symbol table
+    /// or, in a library without one, since code calls them there.
+    pub fn entered(&self, library: &Library<'_>) -> Vec<u64> {
+        let starts = entry_points(library);
+        if starts.is_empty() { crate::references::called(library, &self.all) } else { starts }
+    }
+
+    /// The functions that ran, by the evidence of `touched`, as [`Functions::whole`] reads it.
+    pub(crate) fn ran(&self, library: &Library<'_>, touched: &PageSet) -> Vec<&Function> {
+        let ran = self.indices_ran(library, touched);
+        ran.into_iter().map(|index| &self.all[index]).collect()
+    }
+
+    fn indices_ran(&self, library: &Library<'_>, touched: &PageSet) -> Vec<usize> {
+        let starts = entry_points(library);
+        let ran = |index: &usize| {
+            let code = &self.all[*index].code;
+            if starts.binary_search(&code.start).is_ok() {
+                touched.contains(code.start / PAGE)
+            } else {
+                touched.touches(code.clone())
+            }
+        };
+        (0..self.all.len()).filter(ran).collect()
     }
 
     /// The pages that belong to functions that ran, by the evidence of `touched`, or
@@ -193,17 +219,8 @@ impl Functions {
         let mut steps = vec![u8::MAX; self.all.len()];
         let ran_at = |at: &u64| self.index_at(*at).map(|index| (index, RAN));
         let mut work: VecDeque<(usize, u8)> = entered.iter().filter_map(ran_at).collect();
-        let starts = entry_points(library);
         let linkage = Linkage::of(library);
-        let ran = |index: &usize| {
-            let code = &self.all[*index].code;
-            if starts.binary_search(&code.start).is_ok() {
-                touched.contains(code.start / PAGE)
-            } else {
-                touched.touches(code.clone())
-            }
-        };
-        work.extend((0..self.all.len()).filter(ran).map(|index| (index, RAN)));
+        work.extend(self.indices_ran(library, touched).into_iter().map(|index| (index, RAN)));
         for address in entered {
             pages.insert_addresses(*address..address + 1);
         }
@@ -273,7 +290,7 @@ impl Whole {
 
 /// The addresses of functions in the symbol table, ascending, without the parts that
 /// GCC and LLVM split off and jump into at any place.
-pub fn entry_points(library: &Library<'_>) -> Vec<u64> {
+pub(crate) fn entry_points(library: &Library<'_>) -> Vec<u64> {
     const FUNCTION: u8 = 2;
     let split = memchr::memmem::Finder::new(b".cold");
     let mut starts: Vec<u64> = library

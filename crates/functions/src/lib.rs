@@ -8,15 +8,19 @@
 mod addressed;
 mod area;
 mod bytes;
+mod callable;
 mod frames;
 mod functions;
+mod graph;
 mod linkage;
 mod reached;
 mod references;
+mod slots;
 mod tables;
 
 pub use addressed::addressed;
-pub use functions::{Function, Functions, Whole, entry_points as starts};
+pub use callable::{Member, callable};
+pub use functions::{Function, Functions, Whole};
 pub use reached::reached;
 pub use references::{called_through, named};
 pub use tables::{Tables, check, tables};

@@ -62,6 +62,27 @@ pub fn named(library: &Library<'_>, codes: impl Iterator<Item = Range<u64>>) -> 
     named
 }
 
+/// The functions of `all` that code of the library calls at their start, ascending.
+pub(crate) fn called(library: &Library<'_>, all: &[Function]) -> Vec<u64> {
+    let mut called: Vec<u64> = all
+        .par_chunks(1 << 12)
+        .flat_map_iter(|part| {
+            let mut called = Vec::new();
+            decode(library, part.iter().map(|function| function.code.clone()), |instruction| {
+                if instruction.mnemonic() == Mnemonic::Call {
+                    called.push(instruction.near_branch_target());
+                }
+            });
+            called
+        })
+        .collect();
+    called.par_sort_unstable();
+    called.dedup();
+    let start = |at: &u64| all.binary_search_by_key(at, |function| function.code.start).is_ok();
+    called.retain(start);
+    called
+}
+
 /// Where the code at `code` calls and jumps to outside itself: each place and its target.
 pub(crate) fn branches(library: &Library<'_>, code: &Range<u64>) -> Vec<(u64, u64)> {
     let mut targets = Vec::new();

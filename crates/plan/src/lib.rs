@@ -3,6 +3,7 @@
 //! The plan is data: it is made from a scan and a profile, changes neither, and
 //! is carried out elsewhere. What is not understood is kept, and counted.
 
+mod callable;
 mod choice;
 mod edit;
 mod gpu;

@@ -49,7 +49,7 @@ impl LibraryPages {
 }
 
 /// Divides the pages of `library`, of which a workload touched `touched`, on several
-/// threads if `threaded`.
+/// threads if `threaded`, and whose functions at `callable` may yet be called.
 ///
 /// # Errors
 /// What [`elf::Error`] says of a library that is not understood; the caller keeps
@@ -59,6 +59,7 @@ pub fn library_pages(
     touched: &PageSet,
     threaded: bool,
     cold: Cold,
+    callable: &[u64],
 ) -> Result<LibraryPages, elf::Error> {
     let all = library.read_only_pages();
     let inside = |pages: &PageSet| pages.iter().filter(|page| all.contains(*page)).collect();
@@ -74,7 +75,8 @@ pub fn library_pages(
     let mut stays = all.clone();
     let complete = if threaded { COMPLETE_IF_THREADED } else { COMPLETE };
     if cold == Cold::Drop && all.len() * PAGE > complete {
-        let found = functions.whole(library, &seen, &library.loader_calls()?);
+        let entered = [&library.loader_calls()?[..], callable].concat();
+        let found = functions.whole(library, &seen, &entered);
         stays = inside(&found.pages);
         stays.union(&loader);
         if can_move_tables(library, &functions, &stays) {

@@ -125,13 +125,18 @@ pub fn plan(
         Cold::Keep => crate::programs::named(environment, profile, gpu)?,
         Cold::Drop => BTreeSet::new(),
     };
+    let callable = match options.cold {
+        Cold::Keep => BTreeMap::new(),
+        Cold::Drop => crate::callable::callable(environment, profile, gpu)?,
+    };
     let decided: Vec<(FilePlan, Option<String>)> = environment
         .files
         .par_iter()
         .enumerate()
         .filter(|(_, file)| file.in_scope)
         .map(|(index, file)| {
-            let seen = Seen { environment, profile, gpu, sources: &sources, started: &started };
+            let (sources, started, callable) = (&sources, &started, &callable);
+            let seen = Seen { environment, profile, gpu, sources, started, callable };
             let mut problem = None;
             let (action, reason) = seen.decide(file, options, &mut problem)?;
             let path = file.path.clone();
@@ -199,6 +204,8 @@ struct Seen<'a> {
     sources: &'a BTreeSet<String>,
     /// Programs that some module may start.
     started: &'a BTreeSet<String>,
+    /// What the functions that ran can call, by library, where the rest leaves.
+    callable: &'a BTreeMap<String, Vec<u64>>,
 }
 
 impl Seen<'_> {
@@ -335,8 +342,9 @@ impl Seen<'_> {
         let used = self.profile.libraries.get(&file.path);
         let touched = used.map(|used| used.pages.clone()).unwrap_or_default();
         let threaded = used.is_some_and(|used| used.threaded);
+        let callable = self.callable.get(&file.path).map_or(&[][..], Vec::as_slice);
         let pages = Library::parse(&bytes)
-            .and_then(|library| library_pages(&library, &touched, threaded, cold));
+            .and_then(|library| library_pages(&library, &touched, threaded, cold, callable));
         Ok(match pages {
             Ok(pages) => {
                 let reason = if used.is_some() { Reason::Loaded } else { Reason::Cold };

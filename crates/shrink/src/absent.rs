@@ -34,7 +34,7 @@ impl Absent {
         };
         // What is there may be covered by entries of more than one function.
         let mut whole = 0;
-        let known = functions::starts(library);
+        let known = functions.entered(library);
         let mut absent = Self::default();
         for function in functions.all() {
             let code = &function.code;
@@ -42,7 +42,7 @@ impl Absent {
                 whole = whole.max(code.end);
             } else if code.start >= whole && absent.starts.last() != Some(&code.start) {
                 absent.starts.push(code.start);
-                // Where no symbol shows that it is entered there, it may be jumped over.
+                // Where nothing shows that it is entered there, it may be jumped over.
                 if present.contains(code.start / PAGE) && known.binary_search(&code.start).is_ok() {
                     absent.halted.insert(code.start);
                 }
