@@ -223,7 +223,7 @@ pub fn shrink(
     }
     // One mapping is for the program headers themselves, one for the code that relocates.
     let has_code = relative.is_some() || link.is_some();
-    let own = 1 + usize::from(has_code);
+    let own = 2 + usize::from(has_code);
     join(&mut ranges, limits.mappings.saturating_sub(own).max(loads.len()));
 
     let mut headers = Vec::new();
@@ -290,7 +290,10 @@ pub fn shrink(
     // The lengths do not depend on where the code lies, which follows from them.
     let maker = Maker { library, relative: relative.as_ref(), link: link.as_ref() };
     let before = first + maker.make(new_address + first, 0, &note)?.tables.len() as u64;
-    let (table_address, table_offset) = (new_address + before, new_offset + before);
+    // The program headers have a segment of their own, on the next page of memory: tools that
+    // lay a file out anew know them only at the beginning of one.
+    let table_offset = new_offset + before;
+    let table_address = (new_address + before).next_multiple_of(PAGE) + table_offset % PAGE;
     if let Some(tables) = &unwind {
         let size = tables.index;
         if hole == 0 {
@@ -307,7 +310,7 @@ pub fn shrink(
         .iter()
         .rposition(|header| header.kind == segment::LOAD)
         .map_or(last_load, |at| at + 1);
-    let count = headers.len() as u64 + 1 + u64::from(has_code);
+    let count = headers.len() as u64 + 1 + u64::from(before > 0) + u64::from(has_code);
     let table_size = count * ProgramHeader::SIZE;
     let table = ProgramHeader {
         kind: segment::LOAD,
@@ -329,7 +332,11 @@ pub fn shrink(
         memory_size: size,
         ..table
     };
-    headers.insert(last_load, load(flags::READ, new_offset, new_address, before + table_size));
+    if before > 0 {
+        headers.insert(last_load, load(flags::READ, new_offset, new_address, before));
+    }
+    let last_load = last_load + usize::from(before > 0);
+    headers.insert(last_load, table);
     let code_address = (table_address + table_size).next_multiple_of(PAGE);
     let made = maker.make(new_address + first, code_address, &note)?;
     if has_code {
@@ -368,7 +375,7 @@ pub fn shrink(
     let note = draft.as_ref().map(|draft| draft.finish(0, [0; 32], [0; 8])).unwrap_or_default();
     let code = has_code.then_some((code_address, made.code));
     let new = New { offset: new_offset, unwind, note, tables: made.tables, code, patches };
-    let sections = sections(library, &new.patches, &headers, size)?;
+    let sections = sections(library, &new.patches, &headers, table_offset, size)?;
     size += sections.as_ref().map_or(0, |sections| sections.bytes.len() as u64);
     let (extents, piece) = extents(library, &parts, &headers, new, table_offset, sections)?;
     let cold = draft.map(|draft| Cold { draft, piece, absent, beside });

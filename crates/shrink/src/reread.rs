@@ -161,7 +161,8 @@ pub fn check(
             return differs("the extent of a segment", start);
         };
         // The new tables, and the code that relocates, have no counterpart.
-        let tables = (offset..offset + segment.p_filesz(LE)).contains(&table);
+        let end = offset + segment.p_filesz(LE);
+        let tables = (offset..end).contains(&table) || (start >= last && end == table);
         if tables || code == Some(start) {
             let strange = tables && segment.p_flags(LE).0 != object::elf::PF_R.0;
             if strange || writable(segment) || start < last {

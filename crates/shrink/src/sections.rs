@@ -1,25 +1,40 @@
-//! Section headers for linkers.
+//! Section headers for linkers, debuggers and `strip`.
 //!
 //! The loader needs none, so the original's leave. A linker finds the names that a library
 //! exports, and their versions, through the headers of the sections that hold them and
 //! through nothing else: without these, an extension that is built against a package
-//! (`-ltorch_cpu`) has undefined references.
+//! (`-ltorch_cpu`) has undefined references. gdb 13 ends itself on a library without a section
+//! `.text`. And `strip` writes the sections, not the segments: every byte that is loaded has to
+//! be in one.
 
-use elf::{Library, ProgramHeader, segment, tag};
+use elf::{Library, ProgramHeader, flags, segment, tag};
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 /// Section types (gABI figure 4-9, LSB 4 10.7).
 mod kind {
+    pub const PROGBITS: u32 = 1;
     pub const STRTAB: u32 = 3;
     pub const DYNAMIC: u32 = 6;
+    pub const NOBITS: u32 = 8;
     pub const DYNSYM: u32 = 11;
     pub const VERDEF: u32 = 0x6fff_fffd;
     pub const VERNEED: u32 = 0x6fff_fffe;
     pub const VERSYM: u32 = 0x6fff_ffff;
 }
 
-/// `SHF_ALLOC`.
+/// `SHF_WRITE`, `SHF_ALLOC`, `SHF_EXECINSTR` and `SHF_TLS` (gABI figure 4-11).
+const WRITABLE: u64 = 1;
 const ALLOCATED: u64 = 2;
+const EXECUTABLE: u64 = 4;
+const THREADS: u64 = 0x400;
+
+/// The most headers (`SHN_LORESERVE`, gABI 4); where that many were not enough, only what
+/// linkers read has some.
+const MOST: usize = 0xff00;
+
+/// Bytes of the file's header.
+const HEADER: u64 = 64;
 
 /// Bytes of a section header.
 const SIZE: usize = 64;
@@ -39,6 +54,7 @@ pub(crate) struct Sections {
 struct Section {
     name: &'static str,
     kind: u32,
+    flags: u64,
     address: u64,
     offset: u64,
     size: u64,
@@ -50,7 +66,7 @@ struct Section {
 
 /// Headers of the sections that say what `library` exports, to lie at file offset `at`.
 /// `patches` are the bytes that changed, by address, and `headers` the segments of the
-/// new file. `None` for a library without symbols.
+/// new file, whose headers lie at file offset `table`. `None` for a library without symbols.
 ///
 /// # Errors
 /// [`elf::Error::Damaged`] for tables that cannot be read.
@@ -58,6 +74,7 @@ pub(crate) fn sections(
     library: &Library<'_>,
     patches: &BTreeMap<u64, Vec<u8>>,
     headers: &[ProgramHeader],
+    table: u64,
     at: u64,
 ) -> Result<Option<Sections>, elf::Error> {
     let Some(dynamic) = library.header(segment::DYNAMIC) else { return Ok(None) };
@@ -110,7 +127,19 @@ pub(crate) fn sections(
         if let Some(address) = value(tag)
             && let Some(offset) = offset(address)
         {
-            all.push(Section { name, kind, address, offset, size, link, info, align, entry });
+            let flags = ALLOCATED;
+            all.push(Section {
+                name,
+                kind,
+                flags,
+                address,
+                offset,
+                size,
+                link,
+                info,
+                align,
+                entry,
+            });
         } else if all.len() < 2 {
             return Ok(None);
         }
@@ -118,6 +147,7 @@ pub(crate) fn sections(
     all.push(Section {
         name: ".dynamic",
         kind: kind::DYNAMIC,
+        flags: ALLOCATED | WRITABLE,
         address: dynamic.address,
         offset: offset(dynamic.address).unwrap_or(0),
         size: dynamic.file_size,
@@ -126,9 +156,14 @@ pub(crate) fn sections(
         align: 8,
         entry: 16,
     });
+    let rest = rest(headers, table, &all);
+    if all.len() + rest.len() + 2 < MOST {
+        all.extend(rest);
+    }
     all.push(Section {
         name: ".shstrtab",
         kind: kind::STRTAB,
+        flags: 0,
         address: 0,
         offset: at,
         size: 0,
@@ -140,14 +175,113 @@ pub(crate) fn sections(
     Ok(Some(written(all, at)))
 }
 
+/// Sections for all bytes of the segments `headers` that are in none of `known`, and for the
+/// zeros after them. None crosses the bounds of another segment, for a tool that lays the file
+/// out anew puts whole sections into segments; and none holds the file's header or the segments'
+/// at file offset `table`, which such a tool writes itself.
+fn rest(headers: &[ProgramHeader], table: u64, known: &[Section]) -> Vec<Section> {
+    let loads = || headers.iter().filter(|header| header.kind == segment::LOAD);
+    let own = [(0, HEADER), (table, headers.len() as u64 * ProgramHeader::SIZE)];
+    let taken: Vec<Range<u64>> = own
+        .into_iter()
+        .filter_map(|(place, size)| {
+            let held = |load: &&ProgramHeader| {
+                (load.offset.0..load.offset.0 + load.file_size).contains(&place)
+            };
+            let load = loads().find(held)?;
+            let start = load.address + (place - load.offset.0);
+            Some(start..start + size)
+        })
+        .chain(known.iter().map(|section| section.address..section.address + section.size))
+        .collect();
+    let inner = headers.iter().filter(|header| header.kind != segment::LOAD);
+    let mut cuts: Vec<u64> = inner
+        .filter(|header| header.file_size > 0)
+        .map(ProgramHeader::file_addresses)
+        .chain(taken.iter().cloned())
+        .flat_map(|range| [range.start, range.end])
+        .collect();
+    cuts.sort_unstable();
+    cuts.dedup();
+    let tls = headers.iter().find(|header| header.kind == segment::TLS);
+    let mut all = Vec::new();
+    for load in loads() {
+        let (start, end) = (load.address, load.file_addresses().end);
+        let first = cuts.partition_point(|cut| *cut <= start);
+        let within = cuts[first..].iter().copied().take_while(|cut| *cut < end);
+        let mut at = start;
+        for next in within.chain([end]).filter(|next| *next > start) {
+            if !taken.iter().any(|range| range.contains(&at)) {
+                let threads = tls.is_some_and(|tls| tls.file_addresses().contains(&at));
+                let offset = load.offset.0 + (at - start);
+                all.push(Section::plain(load, threads, at..next, offset, false));
+            }
+            at = next;
+        }
+        if load.memory_size > load.file_size {
+            let range = end..load.addresses().end;
+            all.push(Section::plain(load, false, range, load.offset.0 + load.file_size, true));
+        }
+        if let Some(tls) = tls.filter(|tls| load.addresses().contains(&tls.address))
+            && tls.memory_size > tls.file_size
+        {
+            let range = tls.file_addresses().end..tls.addresses().end;
+            let offset = tls.offset.0 + tls.file_size;
+            all.push(Section::plain(load, true, range, offset, true));
+        }
+    }
+    all
+}
+
+impl Section {
+    /// A section of the segment `load` that only says what it is: variables of `threads` or not,
+    /// `zeros` or bytes of the file.
+    fn plain(
+        load: &ProgramHeader,
+        threads: bool,
+        range: Range<u64>,
+        offset: u64,
+        zeros: bool,
+    ) -> Self {
+        let execute = load.flags & flags::EXECUTE != 0;
+        let name = match (execute, load.is_writable(), threads, zeros) {
+            (true, ..) => ".text",
+            (_, _, true, false) => ".tdata",
+            (_, _, true, true) => ".tbss",
+            (.., true) => ".bss",
+            (_, true, ..) => ".data",
+            _ => ".rodata",
+        };
+        Self {
+            name,
+            kind: if zeros { kind::NOBITS } else { kind::PROGBITS },
+            flags: ALLOCATED
+                | if execute { EXECUTABLE } else { 0 }
+                | if load.is_writable() { WRITABLE } else { 0 }
+                | if threads { THREADS } else { 0 },
+            address: range.start,
+            offset,
+            size: range.end - range.start,
+            link: 0,
+            info: 0,
+            align: 1,
+            entry: 0,
+        }
+    }
+}
+
 /// The bytes of `all`, whose last section holds the names, at file offset `at`.
 fn written(mut all: Vec<Section>, at: u64) -> Sections {
     let mut bytes = vec![0];
+    let mut places: BTreeMap<&str, u32> = BTreeMap::new();
     let mut names = Vec::with_capacity(all.len());
     for section in &all {
-        names.push(bytes.len() as u32);
-        bytes.extend(section.name.as_bytes());
-        bytes.push(0);
+        names.push(*places.entry(section.name).or_insert_with(|| {
+            let place = bytes.len() as u32;
+            bytes.extend(section.name.as_bytes());
+            bytes.push(0);
+            place
+        }));
     }
     if let Some(last) = all.last_mut() {
         last.size = bytes.len() as u64;
@@ -155,10 +289,9 @@ fn written(mut all: Vec<Section>, at: u64) -> Sections {
     let offset = (at + bytes.len() as u64).next_multiple_of(8);
     bytes.resize((offset - at) as usize + SIZE, 0);
     for (section, name) in all.iter().zip(names) {
-        let flags = if section.address == 0 { 0 } else { ALLOCATED };
         bytes.extend(name.to_le_bytes());
         bytes.extend(section.kind.to_le_bytes());
-        for word in [flags, section.address, section.offset, section.size] {
+        for word in [section.flags, section.address, section.offset, section.size] {
             bytes.extend(word.to_le_bytes());
         }
         bytes.extend(section.link.to_le_bytes());

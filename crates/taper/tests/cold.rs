@@ -3,15 +3,17 @@
 mod many;
 mod world;
 
-use many::{dist, packed, run, well};
+use many::{copied, dist, packed, run, well};
 use std::fs;
 use std::process::{Child, Command};
 
+/// Calls every function.
+const ALL: &str = "import torch
+assert all(torch.library.call(n, 7) == torch.value(n, 7) for n in range(2000))";
+
 #[test]
 fn what_is_touched_comes_back_and_nothing_else() {
-    let all = "import torch
-assert all(torch.library.call(n, 7) == torch.value(n, 7) for n in range(2000))";
-    well(all);
+    well(ALL);
     let one = "import torch
 assert torch.library.call(1234, 7) == torch.value(1234, 7)";
     let brought = |program| {
@@ -21,7 +23,7 @@ assert torch.library.call(1234, 7) == torch.value(1234, 7)";
         assert!(said.contains("taper: brought back") && said.contains(" kB in "), "{said}");
         said.lines().filter(|line| line.contains("pages of torch/lib/many.so")).count()
     };
-    let (few, many) = (brought(one), brought(all));
+    let (few, many) = (brought(one), brought(ALL));
     assert!(few > 0 && few < 6 && many > 10, "{few} {many}");
 }
 
@@ -252,4 +254,51 @@ shift; exec \"$@\"";
         return;
     }
     assert!(done.status.success(), "{said}");
+}
+
+#[test]
+fn strip_leaves_libraries_as_they_work() {
+    // As Dockerfiles do to all that is installed.
+    for flag in ["--strip-debug", "--strip-unneeded", "--strip-all"] {
+        let package = copied(flag);
+        let library = package.join("torch/lib/many.so");
+        let runtime = package.join("_taper/libtaper_runtime.so");
+        let done = Command::new("strip").arg(flag).args([&library, &runtime]).output().unwrap();
+        let said = String::from_utf8_lossy(&done.stderr);
+        assert!(done.status.success() && said.is_empty(), "{flag}: {said}");
+        let done = run(&package, ALL, &[]);
+        assert!(done.status.success(), "{flag}: {}", String::from_utf8_lossy(&done.stderr));
+    }
+}
+
+#[test]
+fn a_debugger_runs_a_program_and_sees_its_frames() {
+    // A fault brings a page back, so it is no reason to stop.
+    let commands = [
+        "set breakpoint pending on",
+        "handle SIGSEGV nostop noprint pass",
+        "break pthread_join",
+        "run",
+        "backtrace 3",
+        "delete",
+        "continue",
+    ];
+    let mut gdb = Command::new("gdb");
+    gdb.args(["-nx", "-batch"]);
+    for command in commands {
+        gdb.args(["-ex", command]);
+    }
+    let program = "import torch; print('wrong:', torch.library.small_stack())";
+    gdb.arg("--args").arg(&many::packed().python).args(["-c", program]);
+    gdb.env_clear().env("PYTHONPATH", dist()).env("PATH", "/usr/bin:/bin");
+    let Ok(done) = gdb.output() else {
+        // `cargo xtask test` installs it.
+        assert!(std::env::var_os("TAPER_TEST_BINARY").is_none(), "gdb is not there");
+        return;
+    };
+    let said = String::from_utf8_lossy(&done.stdout).into_owned();
+    let errors = String::from_utf8_lossy(&done.stderr);
+    for word in ["many.so", "wrong: 0", "exited normally"] {
+        assert!(said.contains(word), "{word:?} is not in: {said}\n{errors}");
+    }
 }
