@@ -21,6 +21,9 @@ pub const RUNTIME: &str = "_taper/libtaper_runtime.so";
 /// one (0.13 ms for these on a machine of 2026, and as many times more).
 const CHUNK: u64 = 14;
 
+/// Bytes below which a store is worth more time.
+const LITTLE: u64 = 100_000_000;
+
 /// A library that was shrunk and is not tied to its store yet.
 pub struct Revived {
     /// Its path in the package.
@@ -83,6 +86,9 @@ pub fn write<'a>(mut libraries: Vec<Revived>, level: Level) -> Result<Cold<'a>> 
         }
         out.original += cold.size();
     }
+    // Without cold code, the store has only what may be called by chance: little.
+    let little = out.original < LITTLE && level == Level::Default;
+    let level = if little { Level::High } else { level };
     let (store, root) = writer.finish(level).context("cannot compress what is cold")?;
     out.stored = store.len() as u64;
     for (mut library, first) in libraries.into_iter().zip(firsts) {
