@@ -19,6 +19,7 @@ mod observers;
 mod operators;
 mod packages;
 mod python;
+mod repeat;
 #[cfg(test)]
 mod rewritten;
 mod runs;
@@ -52,6 +53,8 @@ enum Task {
     Fuzz(fuzz::Arguments),
     /// Run PyTorch's operator database in the original and in a package, and compare.
     Operators(operators::Arguments),
+    /// Run programs many times from packages without cold code, on a busy machine (an hour).
+    Repeat(repeat::Arguments),
     /// Make a PyTorch source tree that can be built here, in the user's cache (a minute).
     Source(source::Arguments),
     /// Check formatting, clippy and the documentation.
@@ -66,6 +69,7 @@ fn main() -> std::process::ExitCode {
         Task::Fuzz(arguments) => fuzz::run(&arguments),
         Task::Bench(arguments) => bench::run(&arguments),
         Task::Operators(arguments) => operators::run(&arguments),
+        Task::Repeat(arguments) => repeat::run(&arguments),
         Task::Source(arguments) => source::run(&arguments),
         Task::Lint => lint::run(),
     };

@@ -147,6 +147,7 @@ pub fn give_way(patience: Duration) {
 fn handle() {
     HANDLER.call_once(|| {
         // Where signals cannot be taken, an interrupted run leaves a hidden folder.
+        tracer::adopt_orphans();
         let Ok(mut signals) = Signals::new([SIGINT, SIGTERM, SIGHUP]) else { return };
         // A thread of its own, so it may use locks and files.
         let _ = std::thread::Builder::new().name("signals".into()).spawn(move || {

@@ -85,12 +85,14 @@ impl Runs {
         let options = Options { stopper: stopper.clone(), stop_after: self.stop_after, ..options };
         let stopping = interrupt::stop_on_signal(&stopper);
         let mut seen = tracer::run(workload, &options)?;
-        if seen.status != Status::Exited(0) && Stopper::explains(seen.status) {
+        if seen.status != Status::Exited(0) {
+            // The end may be here before the note of who wanted it.
+            let signalled = matches!(seen.status, Status::Signaled(_));
             let start = Instant::now();
-            while !stopper.was_asked() && start.elapsed() < NOTED {
+            while signalled && !stopper.was_asked() && start.elapsed() < NOTED {
                 std::thread::sleep(Duration::from_millis(5));
             }
-            if stopper.was_asked() {
+            if stopper.explains(seen.status) {
                 seen.status = Status::Exited(0);
             }
         }

@@ -131,8 +131,8 @@ pub fn trace(
     let (mut capabilities, unseen) = capabilities(cpu, interpreter);
     for name in unseen {
         talk.say(&format!(
-            "code for processors with {name} is cold: this one cannot run it; trace on one that \
-             can and pack from both profiles, or say --cpu native"
+            "what libraries run on processors with {name} is not traced: this one has none; trace on \
+             one that has and pack from both profiles, or say --cpu native"
         ));
     }
     let flips = view::other_vendor(environment)?;

@@ -24,7 +24,9 @@ impl State {
             let stamp = stamp(&path);
             (path, stamp)
         });
-        Self(stamps.collect())
+        // A folder's time changes with what is put into it or taken away.
+        let roots = environment.roots().into_iter().map(|root| (root.clone(), stamp(&root)));
+        Self(stamps.collect::<Vec<_>>().into_iter().chain(roots).collect())
     }
 
     /// Checks that what `environment` holds, which may be more by now, is as it was. A file of
@@ -44,6 +46,16 @@ impl State {
         let code = |file: &&&File| {
             matches!(file.kind, Kind::PythonSource | Kind::SharedLibrary | Kind::Program)
         };
+        let altered = |root: &PathBuf| {
+            self.0.get(root).is_some_and(|before| before.map(time) != stamp(root).map(time))
+        };
+        if let Some(root) = environment.roots().into_iter().find(altered) {
+            return Err(bad_input(format!(
+                "the environment changed while it was packed: something came into {} or went; pack \
+                 again when nothing installs there",
+                root.display()
+            )));
+        }
         let Some(first) = changed.first() else { return Ok(()) };
         let told = |file: &File, number: usize| {
             let more = if number > 1 { format!(" and {} more", number - 1) } else { String::new() };
@@ -59,6 +71,10 @@ impl State {
         Talk::warn(&format!("changed while it was packed: {}", told(first, changed.len())));
         Ok(())
     }
+}
+
+fn time(stamp: Stamp) -> SystemTime {
+    stamp.1
 }
 
 fn stamp(path: &std::path::Path) -> Option<Stamp> {

@@ -134,6 +134,34 @@ fn servers_are_stopped_after_a_time() {
 }
 
 #[test]
+fn programs_stop_in_their_own_ways() {
+    // One has had such a signal before; its own exit code for an end that is asked for is 1.
+    let program = "import os, signal, sys, time, torch
+try:
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(60)
+except KeyboardInterrupt:
+    pass
+time.sleep(1.2)
+try:
+    time.sleep(600)
+except KeyboardInterrupt:
+    open('asked', 'w')
+    sys.exit(1)
+";
+    let world = world();
+    fs::write(world.path("app.py"), program).unwrap();
+    let words = ["trace", "-o", "p", "--runs", "1", "--stop-after", "4", "--", "python", "app.py"];
+    let (status, said) = end(command(&world, &words).spawn().unwrap());
+    assert_eq!(status.code(), Some(0), "{said}");
+    assert!(world.path("asked").exists() && world.path("p").exists(), "{said}");
+    // What goes wrong before it is asked to stop, goes wrong.
+    fs::write(world.path("app.py"), "import torch, sys; sys.exit(1)").unwrap();
+    let (status, said) = end(command(&world, &words).spawn().unwrap());
+    assert!(status.code() == Some(2) && said.contains("exit code 1"), "{said}");
+}
+
+#[test]
 fn an_interrupted_pack_leaves_nothing() {
     // One of its runs does not end by itself, nor by the first signal that it is sent.
     let program = "import os, signal, sys, time, torch
@@ -258,4 +286,11 @@ fn an_environment_that_changes_meanwhile_is_noticed() {
     assert_eq!(done.status.code(), Some(2), "{said}");
     assert!(said.contains("changed while it was packed") && said.contains("torch/answers.py"));
     assert!(!world.path("out").exists());
+    // As an installer does.
+    let folder = world.packages().join("fresh");
+    let program = format!("import torch, os; os.mkdir({:?})", folder.display().to_string());
+    let done = packed(&world, &["--no-verify", "--cpu", "native"], &program);
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert_eq!(done.status.code(), Some(2), "{said}");
+    assert!(said.contains("something came into"), "{said}");
 }

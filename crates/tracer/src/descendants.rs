@@ -7,8 +7,12 @@ use std::fs;
 /// Rounds of looking for processes that were started while others were killed.
 const ROUNDS: u32 = 20;
 
-/// Kills every process that this one started, directly or not, and that has not been handed to
-/// another parent. For the end of this process: who waits for one of them is told of its end.
+/// Makes sure that [`kill_descendants`] finds processes whose own parents end, too.
+pub fn adopt_orphans() {
+    process::adopt_orphans();
+}
+
+/// Kills every process that this one started, directly or not. For the end of this process: who waits for one of them is told of its end.
 pub fn kill_descendants() {
     for _ in 0..ROUNDS {
         let found = descendants(std::process::id());

@@ -22,7 +22,7 @@ mod space;
 mod stop;
 mod stops;
 
-pub use descendants::kill_descendants;
+pub use descendants::{adopt_orphans, kill_descendants};
 pub use stop::Stopper;
 
 use elf::PageSet;

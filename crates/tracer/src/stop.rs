@@ -3,13 +3,16 @@
 use crate::Status;
 use crate::process;
 use libc::{SIGHUP, SIGINT, SIGKILL, SIGTERM, c_int};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How long a signal that was sent to a whole group may take to reach the workload by itself.
 const ALONE: Duration = Duration::from_millis(250);
+
+/// How long before such a signal was taken here it may have reached the workload.
+const EARLIER: Duration = Duration::from_secs(1);
 
 /// How long a workload may take to end, before it is asked again, and before it is killed.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -24,8 +27,18 @@ struct State {
     process: AtomicI32,
     /// The signal that was asked for, or 0.
     asked: AtomicI32,
-    /// The last of such signals that reached the process, or 0.
-    reached: AtomicI32,
+    /// Whether the workload was killed, for it did not end otherwise.
+    killed: AtomicBool,
+    /// The last of such signals that reached the process, and when.
+    reached: Mutex<Option<(c_int, Instant)>>,
+}
+
+impl State {
+    /// Whether `signal` reached the process lately, before or after `start`.
+    fn has_reached(&self, signal: c_int, start: Instant) -> bool {
+        let reached = *self.reached.lock().unwrap_or_else(PoisonError::into_inner);
+        reached.is_some_and(|(last, when)| last == signal && when + EARLIER > start)
+    }
 }
 
 impl Stopper {
@@ -36,7 +49,7 @@ impl Stopper {
         let state = &*self.0;
         state.asked.store(signal, Ordering::SeqCst);
         let start = Instant::now();
-        while state.reached.load(Ordering::SeqCst) != signal {
+        while !state.has_reached(signal, start) {
             let process = state.process.load(Ordering::SeqCst);
             if process == 0 {
                 return;
@@ -54,13 +67,16 @@ impl Stopper {
         self.0.asked.load(Ordering::SeqCst) != 0
     }
 
-    /// Whether `status` is how a workload ends that was asked to, by a signal.
-    pub fn explains(status: Status) -> bool {
-        let signals = [SIGINT, SIGTERM, SIGHUP];
-        match status {
-            Status::Exited(code) => code == 0 || signals.iter().any(|signal| code == 128 + signal),
-            Status::Signaled(signal) => signals.contains(&signal),
-        }
+    /// Whether the end is what was asked for, so that `status` says nothing against the workload:
+    /// it ended by such a signal, by itself after one (programs choose many exit codes for that),
+    /// or was killed for taking too long.
+    pub fn explains(&self, status: Status) -> bool {
+        self.was_asked()
+            && match status {
+                Status::Exited(_) => true,
+                Status::Signaled(SIGKILL) => self.0.killed.load(Ordering::SeqCst),
+                Status::Signaled(signal) => [SIGINT, SIGTERM, SIGHUP].contains(&signal),
+            }
     }
 
     pub(crate) fn runs(&self, process: c_int) {
@@ -69,7 +85,8 @@ impl Stopper {
 
     pub(crate) fn reached(&self, signal: c_int) {
         if matches!(signal, SIGINT | SIGTERM | SIGHUP) {
-            self.0.reached.store(signal, Ordering::SeqCst);
+            let reached = Some((signal, Instant::now()));
+            *self.0.reached.lock().unwrap_or_else(PoisonError::into_inner) = reached;
         }
     }
 
@@ -79,7 +96,10 @@ impl Stopper {
         let mut patience = time;
         for signal in [SIGINT, SIGTERM, SIGKILL] {
             match ended.recv_timeout(patience) {
-                Err(RecvTimeoutError::Timeout) => self.stop(signal),
+                Err(RecvTimeoutError::Timeout) => {
+                    self.0.killed.store(signal == SIGKILL, Ordering::SeqCst);
+                    self.stop(signal);
+                }
                 _ => return,
             }
             patience = PATIENCE;
