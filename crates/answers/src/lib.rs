@@ -69,6 +69,74 @@ pub struct Observed {
     pub patterns: BTreeMap<Vec<u8>, Vec<u8>>,
 }
 
+/// An [`Observed`] as JSON has it; bytes are base64.
+#[derive(Serialize, Deserialize)]
+struct Written {
+    functions: Vec<WrittenFunction>,
+    version: String,
+    codes: BTreeMap<String, String>,
+    patterns: BTreeMap<String, String>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct WrittenFunction {
+    module: String,
+    name: String,
+    files: u64,
+    answers: BTreeMap<String, String>,
+    objection: Option<String>,
+}
+
+impl Observed {
+    /// Bytes that [`Observed::from_bytes`] reads.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let text = |map: &BTreeMap<Vec<u8>, Vec<u8>>| {
+            map.iter().map(|(key, value)| (STANDARD.encode(key), STANDARD.encode(value))).collect()
+        };
+        let function = |one: &Function| WrittenFunction {
+            module: one.module.clone(),
+            name: one.name.clone(),
+            files: one.files,
+            answers: text(&one.answers),
+            objection: one.objection.clone(),
+        };
+        let written = Written {
+            functions: self.functions.iter().map(function).collect(),
+            version: STANDARD.encode(&self.version),
+            codes: text(&self.codes),
+            patterns: text(&self.patterns),
+        };
+        // Texts and numbers are always JSON; were they not, nothing is read.
+        serde_json::to_vec(&written).unwrap_or_default()
+    }
+
+    /// What [`Observed::to_bytes`] wrote; `None` for other bytes.
+    pub fn from_bytes(written: &[u8]) -> Option<Self> {
+        let written: Written = serde_json::from_slice(written).ok()?;
+        let map = |texts: BTreeMap<String, String>| {
+            let pairs = texts.into_iter();
+            pairs
+                .map(|(key, value)| Some((bytes(&key).ok()?, bytes(&value).ok()?)))
+                .collect::<Option<BTreeMap<_, _>>>()
+        };
+        let function = |one: WrittenFunction| {
+            Some(Function {
+                module: one.module,
+                name: one.name,
+                files: one.files,
+                answers: map(one.answers)?,
+                objection: one.objection,
+            })
+        };
+        Some(Self {
+            functions: written.functions.into_iter().map(function).collect::<Option<_>>()?,
+            version: bytes(&written.version).ok()?,
+            codes: map(written.codes)?,
+            patterns: map(written.patterns)?,
+        })
+    }
+}
+
 /// What one process says; texts are base64.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]

@@ -232,6 +232,10 @@ pub struct Pack {
     /// Do not run the workload in the package.
     #[arg(long)]
     pub no_verify: bool,
+    /// Prove anew what an earlier run proved of the same, unchanged environment, and remember
+    /// nothing in the user's cache folder.
+    #[arg(long)]
+    pub no_cache: bool,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub run: RunArguments,

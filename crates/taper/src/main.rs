@@ -30,6 +30,7 @@ mod ops_command;
 mod pack;
 mod plan_record;
 mod profiled;
+mod proofs;
 mod ready;
 mod record;
 mod runs;

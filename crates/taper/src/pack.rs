@@ -4,6 +4,7 @@ use crate::args::{Global, Pack};
 use crate::exit::{Exit, bad_input};
 use crate::modules::Otherwise;
 use crate::plan_record::Known;
+use crate::proofs::Proofs;
 use crate::runs::Runs;
 use crate::summary::Summary;
 use crate::talk::{Talk, megabytes};
@@ -71,8 +72,9 @@ pub fn run(command: &Pack, global: &Global, talk: &Talk) -> Result<Exit> {
     // Without cold code, a package has what the traced runs called, and in those all bodies had
     // run: where some have not, even the end of a program calls something else.
     let eager = command.eager || options.cold == plan::Cold::Drop;
+    let proofs = Proofs::of(&environment, eager || command.no_cache);
     let deferred =
-        if eager { Vec::new() } else { waiting::groups(&environment, &mut profile, talk) };
+        if eager { Vec::new() } else { waiting::groups(&environment, &mut profile, &proofs, talk) };
     let plan = talk.phase("plan", || plan::plan(&environment, &profile, &view.gpu, &options))?;
     let Some(stage) = stage else {
         tell_plan(&plan, global, talk)?;
@@ -82,7 +84,7 @@ pub fn run(command: &Pack, global: &Global, talk: &Talk) -> Result<Exit> {
     let observed = if eager {
         answers::Observed::default()
     } else {
-        ready::observe(&environment, &plan, talk)
+        ready::observe(&environment, &plan, &proofs, talk)
     };
     let outcome = talk.phase("write", || {
         let level = command.level.store();

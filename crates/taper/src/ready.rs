@@ -1,5 +1,6 @@
 //! What the Python of a package finds ready.
 
+use crate::proofs::Proofs;
 use crate::talk::Talk;
 use answers::Observed;
 use environment::Environment;
@@ -9,7 +10,7 @@ use std::collections::BTreeMap;
 
 /// What imports of the package's modules find out each time, as `plan` has them. Nothing where
 /// they cannot be imported under observation, with a warning.
-pub fn observe(environment: &Environment, plan: &Plan, talk: &Talk) -> Observed {
+pub fn observe(environment: &Environment, plan: &Plan, proofs: &Proofs, talk: &Talk) -> Observed {
     let mut modules = Vec::new();
     for file in &plan.files {
         if let Action::Module { stored: Some(place), cold: false, .. } = file.action {
@@ -20,7 +21,13 @@ pub fn observe(environment: &Environment, plan: &Plan, talk: &Talk) -> Observed 
     let modules: Vec<String> = modules.into_iter().map(|(_, name)| name).collect();
     let interpreter = &environment.interpreter;
     let found = talk.phase("answers", || {
-        answers::observe(&interpreter.executable, &interpreter.site_packages, &modules)
+        let names = modules.join("\n");
+        proofs.answer(
+            &[b"answers", names.as_bytes()],
+            |bytes| Some(Ok(Observed::from_bytes(bytes)?)),
+            |found| found.as_ref().ok().map(Observed::to_bytes),
+            || answers::observe(&interpreter.executable, &interpreter.site_packages, &modules),
+        )
     });
     found.unwrap_or_else(|error| {
         Talk::warn(&format!("{error}; each start compiles and reads anew"));

@@ -1,6 +1,7 @@
 //! Which bodies of modules wait in a package, and what they need for that.
 
 use crate::modules::bytecode_path;
+use crate::proofs::Proofs;
 use crate::talk::Talk;
 use defer::Group;
 use elf::{Library, PAGE, PageSet};
@@ -16,7 +17,12 @@ const ALLOCATORS: (&str, &str) =
 
 /// The groups of modules whose bodies could wait, as the profile's runs imported them, with
 /// what was found of each. That one cannot be looked at is something that speaks against it.
-pub fn groups(environment: &Environment, profile: &mut Profile, talk: &Talk) -> Vec<Group> {
+pub fn groups(
+    environment: &Environment,
+    profile: &mut Profile,
+    proofs: &Proofs,
+    talk: &Talk,
+) -> Vec<Group> {
     let minor = environment.interpreter.minor();
     let roots: Vec<&str> = defer::CANDIDATES
         .into_iter()
@@ -41,8 +47,15 @@ pub fn groups(environment: &Environment, profile: &mut Profile, talk: &Talk) -> 
     };
     let groups: Vec<Group> = talk.phase("defer", || {
         let python = &environment.interpreter.executable;
+        // That it could not be asked is no answer.
         let prove = |root: &str| {
-            defer::prove(python, root).unwrap_or_else(|error| against(root, error.to_string()))
+            let found = proofs.answer(
+                &[b"defer", root.as_bytes()],
+                |bytes| Some(Ok(serde_json::from_slice(bytes).ok()?)),
+                |found| serde_json::to_vec(found.as_ref().ok()?).ok(),
+                || defer::prove(python, root),
+            );
+            found.unwrap_or_else(|error| against(root, error.to_string()))
         };
         roots.into_iter().map(prove).collect()
     });

@@ -44,6 +44,7 @@ fn command(world: &World, words: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_taper"));
     command.arg("--python").arg(world.path("env/bin/python")).args(words);
     command.current_dir(world.folder()).env_remove("VIRTUAL_ENV");
+    command.env("XDG_CACHE_HOME", world.path("home-cache"));
     command.env("TMPDIR", world.path("temporary")).stderr(Stdio::piped()).stdout(Stdio::null());
     command
 }

@@ -85,6 +85,7 @@ impl World {
             .args(words)
             .current_dir(self.folder())
             .env_remove("VIRTUAL_ENV")
+            .env("XDG_CACHE_HOME", self.path("home-cache"))
             .output()
             .unwrap()
     }
