@@ -194,6 +194,8 @@ impl Level {
 }
 
 /// Flags of `pack`.
+// Each switch is a flag of its own.
+#[allow(clippy::struct_excessive_bools)]
 #[derive(Debug, Args)]
 pub struct Pack {
     /// The folder to write. It must not exist.
