@@ -56,8 +56,34 @@ impl Asked {
 static SEGV: Asked = Asked::new();
 static BUS: Asked = Asked::new();
 
-/// Threads in which a handler of somebody else's runs.
-static HANDLING: [AtomicI32; 64] = [const { AtomicI32::new(0) }; 64];
+/// A thread in which a handler of somebody else's runs, and where on its stack.
+struct Handling {
+    thread: AtomicI32,
+    frame: AtomicUsize,
+}
+
+static HANDLING: [Handling; 64] =
+    [const { Handling { thread: AtomicI32::new(0), frame: AtomicUsize::new(0) } }; 64];
+
+/// Whether what `thread` was doing, as `context` has it, is a handler that has not ended. One
+/// that was left by `siglongjmp` has: its frame is no longer on the stack.
+fn is_handling(thread: i32, context: &ucontext_t) -> bool {
+    let top = context.uc_mcontext.gregs[libc::REG_RSP as usize] as usize;
+    let start = context.uc_stack.ss_sp as usize;
+    let apart = start..start.saturating_add(context.uc_stack.ss_size);
+    let mut inside = false;
+    for one in HANDLING.iter().filter(|one| one.thread.load(Ordering::Acquire) == thread) {
+        let frame = one.frame.load(Ordering::Relaxed);
+        // Stacks grow down; of a stack for signals, the rest of the thread knows nothing.
+        let below = if apart.contains(&frame) { apart.contains(&top) } else { top < frame };
+        if below {
+            inside = true;
+        } else {
+            one.thread.store(0, Ordering::Release);
+        }
+    }
+    inside
+}
 
 fn asked(number: c_int) -> Option<&'static Asked> {
     match number {
@@ -132,7 +158,8 @@ unsafe fn hand_on(number: c_int, info: *mut siginfo_t, context: *mut c_void) {
         unsafe { ((*info).si_code <= 0, (*context.cast::<ucontext_t>()).uc_sigmask) };
     // SAFETY: it takes nothing.
     let thread = unsafe { libc::syscall(libc::SYS_gettid) } as i32;
-    let nested = HANDLING.iter().any(|one| one.load(Ordering::Relaxed) == thread)
+    // SAFETY: the kernel's own argument.
+    let nested = is_handling(thread, unsafe { &*context.cast::<ucontext_t>() })
         && action.sa_flags & libc::SA_NODEFER == 0;
     let ignored = action.sa_sigaction == libc::SIG_IGN;
     if ignored && sent {
@@ -154,9 +181,14 @@ unsafe fn hand_on(number: c_int, info: *mut siginfo_t, context: *mut c_void) {
         // SAFETY: all zeros is a valid action.
         asked.set(unsafe { zeroed() });
     }
-    let place = HANDLING
-        .iter()
-        .find(|one| one.compare_exchange(0, thread, Ordering::AcqRel, Ordering::Relaxed).is_ok());
+    let free = |one: &&Handling| {
+        one.thread.compare_exchange(0, thread, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    };
+    let place = HANDLING.iter().find(free);
+    if let Some(place) = place {
+        // Only this thread looks at it.
+        place.frame.store((&raw const action) as usize, Ordering::Relaxed);
+    }
     // SAFETY: masks that can be read and written; the handler is called as it asked to be.
     unsafe {
         let (mut mask, mut own): (sigset_t, sigset_t) = (before, zeroed());
@@ -180,7 +212,7 @@ unsafe fn hand_on(number: c_int, info: *mut siginfo_t, context: *mut c_void) {
         libc::sigprocmask(libc::SIG_SETMASK, &raw const own, ptr::null_mut());
     }
     if let Some(place) = place {
-        place.store(0, Ordering::Release);
+        place.thread.store(0, Ordering::Release);
     }
 }
 

@@ -33,21 +33,24 @@ pub struct Draft {
 
 impl Draft {
     /// Divides `cold`, runs of pages that ascend, of the library `name` of so many `pages`
-    /// into chunks of at most `size` pages, [`FAR`] times as many where that many lie together
-    /// that nothing was seen to touch, and three times as many for data. A chunk does not hold
-    /// code beside data: their pages come back with one set of rights. With `names`, a chunk of
-    /// names follows.
+    /// into chunks of at most `size` pages, and three times as many for data. A chunk that begins
+    /// where twice as many pages and more lie together, far from what a run touched, is [`FAR`]
+    /// times as large, and ends before a piece that is not so far. A chunk does not hold code
+    /// beside data: their pages come back with one set of rights. With `names`, a chunk of names
+    /// follows.
     pub fn new(name: &str, pages: u64, cold: &[Piece], size: u64, names: bool) -> Self {
         let size = size.clamp(1, u64::from(u16::MAX) / DATA / FAR);
         let mut chunks: Vec<Vec<Piece>> = Vec::new();
-        let (mut room, mut execute) = (0, false);
+        let (mut room, mut execute, mut large) = (0, false, false);
         for piece in cold {
             let mut start = piece.pages.start;
+            let alone = piece.pages.end - start >= ALONE * size;
             while start < piece.pages.end {
-                if room == 0 || execute != piece.execute {
+                if room == 0 || execute != piece.execute || (large && !alone) {
                     chunks.push(Vec::new());
                     execute = piece.execute;
                     let far = piece.pages.end - start >= ALONE * size;
+                    large = far;
                     room = size * if far { FAR } else { 1 } * if execute { 1 } else { DATA };
                 }
                 let end = piece.pages.end.min(start + room);

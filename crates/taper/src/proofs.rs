@@ -85,9 +85,16 @@ impl Proofs {
     }
 }
 
-/// The answer in a file; `None` for one that is not whole.
+/// The answer in a file; `None` for one that is not whole, or that another user may have
+/// written: it becomes code in a package.
 fn remembered(path: &Path) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
+    let before = fs::symlink_metadata(path).ok()?;
+    // What this process makes is its user's.
+    let own = fs::metadata("/proc/self").ok()?.uid();
+    if !before.is_file() || before.uid() != own || before.mode() & 0o022 != 0 {
+        return None;
+    }
     fs::File::open(path).ok()?.take(MOST + 33).read_to_end(&mut bytes).ok()?;
     let (hash, answer) = bytes.split_first_chunk::<32>()?;
     (answer.len() as u64 <= MOST && blake3::hash(answer) == *hash).then(|| answer.to_vec())
@@ -107,7 +114,8 @@ fn remember(folder: &Path, path: &Path, answer: &[u8]) -> std::io::Result<()> {
     }
     all.sort();
     let many = all.len().saturating_sub(ANSWERS);
-    all[..many].iter().try_for_each(|(_, path)| fs::remove_file(path))
+    all[..many].iter().for_each(|(_, path)| drop(fs::remove_file(path)));
+    Ok(())
 }
 
 /// The hash of everything that an answer can depend on.
@@ -145,6 +153,10 @@ fn state(environment: &Environment) -> Option<Hasher> {
         interpreter.base_executable.clone(),
         PathBuf::from("/etc/ld.so.cache"),
     ];
+    // Where the interpreter is a library.
+    let shared = format!("libpython{}.so.1.0", interpreter.version);
+    let beside = ["lib", "lib64"].map(|name| interpreter.base_prefix.join(name).join(&shared));
+    files.extend(beside.into_iter().filter(|path| path.exists()));
     below(&standard, &mut files, 0)?;
     files.extend(environment.files.iter().map(|file| environment.source(file)));
     files.extend(environment.roots());

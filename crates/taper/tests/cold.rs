@@ -144,6 +144,12 @@ for round in range(5):
 }
 
 #[test]
+fn programs_go_on_after_their_own_faults() {
+    let said = well("import torch\nprint(torch.library.recovers(0), torch.library.recovers(1))");
+    assert_eq!(said, "100 200\n");
+}
+
+#[test]
 fn a_true_crash_looks_like_one() {
     const SEGV: i32 = 11;
     use std::os::unix::process::ExitStatusExt;
@@ -152,6 +158,7 @@ fn a_true_crash_looks_like_one() {
         "ctypes.string_at(8)",
         "torch.library.writes()",
         "torch.library.jumps()",
+        "torch.library.unreadable()",
         "os.kill(os.getpid(), signal.SIGSEGV)",
     ];
     for crash in crashes {

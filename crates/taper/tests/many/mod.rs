@@ -114,7 +114,12 @@ pub fn dist() -> PathBuf {
 pub fn well(program: &str) -> String {
     let done = run(&dist(), program, &[]);
     let said = String::from_utf8_lossy(&done.stderr);
-    assert!(done.status.success(), "{:?} {said}\n{program}", done.status);
+    assert!(
+        done.status.success(),
+        "{:?} {said}\n{}\n{program}",
+        done.status,
+        String::from_utf8_lossy(&done.stdout)
+    );
     String::from_utf8(done.stdout).unwrap()
 }
 

@@ -174,6 +174,42 @@ long sigaction_answers(void) {
 void writes(void) { *(volatile char *)all[1000] = 1; }
 void jumps(void) { ((void (*)(void))(uintptr_t)sentence)(); }
 
+// A page that came back and that somebody makes unreadable is no cold page.
+void unreadable(void) {
+  all[1700](1);
+  mprotect((void *)((uintptr_t)all[1700] & ~4095ul), 4096, PROT_NONE);
+  all[1700](1);
+}
+
+// A program that goes on after its own faults, on either stack, calls what is cold meanwhile,
+// and has much on the stack of its handler.
+static sigjmp_buf again;
+static volatile long recovered, mistakes;
+static void recover(int) {
+  volatile char large[40000];
+  memset((void *)large, 1, sizeof large);
+  long n = (1100 + recovered * 7) % count;
+  mistakes += all[n](n) != expected(n, n);
+  recovered++;
+  siglongjmp(again, 1);
+}
+long recovers(int apart) {
+  static char memory[1 << 17];
+  stack_t own = {}, before = {};
+  own.ss_sp = memory;
+  own.ss_size = sizeof memory;
+  if (apart) sigaltstack(&own, &before);
+  struct sigaction action = {};
+  action.sa_handler = recover;
+  action.sa_flags = apart ? SA_ONSTACK : 0;
+  sigaction(SIGSEGV, &action, 0);
+  for (int n = 0; n < 100; n++)
+    if (!sigsetjmp(again, 1)) *(volatile char *)(uintptr_t)8 = 1;
+  signal(SIGSEGV, SIG_DFL);
+  if (apart) sigaltstack(&before, 0);
+  return mistakes ? -mistakes : recovered;
+}
+
 // The error that a call of function `n` raises, or nothing.
 const char *caught(int n) {
   static char text[1000];
