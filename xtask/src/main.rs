@@ -19,6 +19,8 @@ mod observers;
 mod operators;
 mod packages;
 mod python;
+mod pytorch_runs;
+mod pytorch_tests;
 #[cfg(test)]
 mod rewritten;
 mod runs;
@@ -52,6 +54,9 @@ enum Task {
     Fuzz(fuzz::Arguments),
     /// Run PyTorch's operator database in the original and in a package, and compare.
     Operators(operators::Arguments),
+    /// Run PyTorch's own tests in the original and in a package, and compare (hours; it goes on
+    /// where it was stopped).
+    PytorchTests(pytorch_tests::Arguments),
     /// Make a PyTorch source tree that can be built here, in the user's cache (a minute).
     Source(source::Arguments),
     /// Check formatting, clippy and the documentation.
@@ -66,6 +71,7 @@ fn main() -> std::process::ExitCode {
         Task::Fuzz(arguments) => fuzz::run(&arguments),
         Task::Bench(arguments) => bench::run(&arguments),
         Task::Operators(arguments) => operators::run(&arguments),
+        Task::PytorchTests(arguments) => pytorch_tests::run(&arguments),
         Task::Source(arguments) => source::run(&arguments),
         Task::Lint => lint::run(),
     };
