@@ -46,7 +46,11 @@ pub const STRANGERS: &str = "strangers";
 /// The environment whose files [`STRANGERS`] begins with.
 pub const BASE: &str = "classify";
 
-/// Every environment. The one that another begins with comes before it.
+/// The environment of PyTorch's own tests: PyTorch in the version of [`crate::source`]'s tree,
+/// and what the tests import. Only `cargo xtask pytorch-tests` makes it.
+pub const TESTS: &str = "tests26";
+
+/// Every environment of examples and of tests of taper. The one that another begins with comes before it.
 pub const ENVIRONMENTS: [&str; 3] = [BASE, "examples", STRANGERS];
 
 impl Example {
@@ -97,6 +101,9 @@ pub fn cache() -> Result<PathBuf> {
 
 /// The requirements files of an environment, relative to the repository.
 pub fn requirements(environment: &str) -> Vec<PathBuf> {
+    if environment == TESTS {
+        return vec!["xtask/tests26.txt".into()];
+    }
     let base = if environment == STRANGERS { BASE } else { environment };
     let examples = EXAMPLES.iter().filter(|example| example.environment == base);
     let own = (environment == STRANGERS).then(|| PathBuf::from("xtask/strangers.txt"));

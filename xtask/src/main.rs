@@ -19,6 +19,8 @@ mod observers;
 mod operators;
 mod packages;
 mod python;
+mod pytorch_runs;
+mod pytorch_tests;
 mod repeat;
 #[cfg(test)]
 mod rewritten;
@@ -55,6 +57,9 @@ enum Task {
     Operators(operators::Arguments),
     /// Run programs many times from packages without cold code, on a busy machine (an hour).
     Repeat(repeat::Arguments),
+    /// Run PyTorch's own tests in the original and in a package, and compare (hours; it goes on
+    /// where it was stopped).
+    PytorchTests(pytorch_tests::Arguments),
     /// Make a PyTorch source tree that can be built here, in the user's cache (a minute).
     Source(source::Arguments),
     /// Check formatting, clippy and the documentation.
@@ -70,6 +75,7 @@ fn main() -> std::process::ExitCode {
         Task::Bench(arguments) => bench::run(&arguments),
         Task::Operators(arguments) => operators::run(&arguments),
         Task::Repeat(arguments) => repeat::run(&arguments),
+        Task::PytorchTests(arguments) => pytorch_tests::run(&arguments),
         Task::Source(arguments) => source::run(&arguments),
         Task::Lint => lint::run(),
     };

@@ -20,16 +20,16 @@ use std::sync::OnceLock;
 const SHOWN: usize = 20;
 
 /// What all tests share.
-struct Shared {
-    original: PathBuf,
-    bare: PathBuf,
-    package: PathBuf,
+pub(crate) struct Shared {
+    pub original: PathBuf,
+    pub bare: PathBuf,
+    pub package: PathBuf,
     /// Removes the folder that has both when this process is gone.
     _remover: Child,
 }
 
 /// Packs once for all tests; `None` where the variable that names taper is not set.
-fn shared() -> Option<&'static Shared> {
+pub(crate) fn shared() -> Option<&'static Shared> {
     static SHARED: OnceLock<Option<Shared>> = OnceLock::new();
     let make = || {
         let Some(taper) = std::env::var_os(test::PROGRAM).map(PathBuf::from) else {

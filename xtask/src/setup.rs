@@ -16,29 +16,31 @@ use std::process::Command;
 /// Runs the task.
 pub fn run() -> Result<()> {
     need_compiler()?;
+    for name in examples::ENVIRONMENTS {
+        environment(name)?;
+    }
+    crate::operators::helper()?;
+    Ok(())
+}
+
+/// Makes one environment, unless it is there; waits for another process that does.
+pub fn environment(name: &str) -> Result<()> {
     let cache = examples::cache()?;
     fs::create_dir_all(&cache).with_context(|| format!("cannot make {}", cache.display()))?;
     let lock = cache.join("setup.lock");
     let file =
         fs::File::create(&lock).with_context(|| format!("cannot write {}", lock.display()))?;
     system::lock(&file).with_context(|| format!("cannot lock {}", lock.display()))?;
-    for name in examples::ENVIRONMENTS {
-        let environment = Environment::new(name)?;
-        if environment.is_complete() {
-            continue;
-        }
-        if environment.is_usable() {
-            eprintln!(
-                "{} fits its requirements and is used as it is",
-                environment.folder.display()
-            );
-        } else {
-            environment.make()?;
-        }
-        environment.complete()?;
+    let environment = Environment::new(name)?;
+    if environment.is_complete() {
+        return Ok(());
     }
-    crate::operators::helper()?;
-    Ok(())
+    if environment.is_usable() {
+        eprintln!("{} fits its requirements and is used as it is", environment.folder.display());
+    } else {
+        environment.make()?;
+    }
+    environment.complete()
 }
 
 /// An environment to make.

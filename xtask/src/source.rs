@@ -126,6 +126,28 @@ pub fn interpreter() -> Result<PathBuf> {
     Ok(folder()?.join("venv/bin/python"))
 }
 
+/// The folder of PyTorch's own tests, of the same source package; made once, in seconds.
+pub fn tests() -> Result<PathBuf> {
+    let folder = folder()?;
+    let (tests, stamp) = (folder.join("tests"), folder.join("tests.stamp"));
+    if fs::read_to_string(&stamp).is_ok_and(|there| there == VERSION) {
+        return Ok(tests);
+    }
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    if !shell::succeeds(Command::new("xz").arg("--version")) {
+        setup::install(&["xz-utils"])?;
+    }
+    fetch(&folder, &format!("pytorch={VERSION}"), Some(RELEASE))?;
+    setup::remove(&tests)?;
+    fs::create_dir(&tests)?;
+    let mut unpack = Command::new("tar");
+    unpack.arg("--extract").arg("--file").arg(one(&folder, "pytorch_", ".orig.tar.xz")?);
+    unpack.arg("--directory").arg(&tests).args(["--strip-components=2", "--wildcards"]);
+    shell::run(unpack.arg("pytorch-*/test"))?;
+    fs::write(&stamp, VERSION).with_context(|| format!("cannot write {}", stamp.display()))?;
+    Ok(tests)
+}
+
 fn folder() -> Result<PathBuf> {
     Ok(examples::cache()?.join("source"))
 }
