@@ -16,6 +16,7 @@ use environment::{Environment, Interpreter};
 use package::{Bytes, FORMAT, Files, MANIFEST, Manifest, Stage};
 use plan::{Action, Choice, Options, Plan};
 use profile::Profile;
+use std::ffi::OsString;
 
 /// Runs the command.
 pub fn run(command: &Pack, global: &Global, talk: &Talk) -> Result<Exit> {
@@ -61,6 +62,11 @@ pub fn run(command: &Pack, global: &Global, talk: &Talk) -> Result<Exit> {
         && (profiles.is_empty() || !command.command.is_empty());
     let then = if verifies { [("to verify", 2)].as_slice() } else { &[] };
     let order = Order { command: &workload, runs: &runs, then };
+    // Of profiles, what was traced runs in the package.
+    let shown: Vec<OsString> = match profiles.iter().flat_map(|profile| &profile.runs).next() {
+        Some(run) if command.command.is_empty() => run.command.iter().map(Into::into).collect(),
+        _ => workload.clone(),
+    };
     let mut profile = if profiles.is_empty() {
         trace(&environment, &view, &order, target, command.target.cpu, talk)?
     } else {
@@ -171,7 +177,7 @@ pub fn run(command: &Pack, global: &Global, talk: &Talk) -> Result<Exit> {
             plan: &plan,
             profile: &profile,
             environment: &environment,
-            workload: &workload,
+            workload: &shown,
         };
         summary.tell(talk);
     }
