@@ -21,7 +21,7 @@ struct Entry {
     note: AtomicPtr<u8>,
     length: AtomicUsize,
     /// For each of its chunks, what has become of it: see [`restore`].
-    states: AtomicPtr<AtomicU32>,
+    chunks: AtomicPtr<Chunk>,
     /// The names of absent functions, once they were needed.
     names: AtomicPtr<u8>,
     pages: AtomicUsize,
@@ -34,7 +34,7 @@ static ENTRIES: [Entry; LIBRARIES] = [const {
         base: AtomicUsize::new(0),
         note: AtomicPtr::new(ptr::null_mut()),
         length: AtomicUsize::new(0),
-        states: AtomicPtr::new(ptr::null_mut()),
+        chunks: AtomicPtr::new(ptr::null_mut()),
         names: AtomicPtr::new(ptr::null_mut()),
         pages: AtomicUsize::new(0),
     }
@@ -50,6 +50,14 @@ static STORE_SIZE: AtomicUsize = AtomicUsize::new(0);
 /// Whether the process ends: libraries say farewell, but their code may still run.
 static ENDING: AtomicBool = AtomicBool::new(false);
 
+/// What has become of a chunk of a library in this process. All zeros: nothing yet.
+pub struct Chunk {
+    /// See [`restore`].
+    pub state: AtomicU32,
+    /// A copy of it that no code knows, while pages come back one by one.
+    pub copy: AtomicPtr<u8>,
+}
+
 /// A library in which something is cold.
 #[derive(Clone, Copy)]
 pub struct Library {
@@ -57,9 +65,9 @@ pub struct Library {
     pub base: usize,
     /// Its note, which was checked when it was loaded.
     pub note: Note<'static>,
-    /// The states of its chunks. The same library may be loaded twice, in namespaces of the
-    /// loader's.
-    pub states: &'static [AtomicU32],
+    /// What has become of its chunks. The same library may be loaded twice, in namespaces of
+    /// the loader's.
+    pub chunks: &'static [Chunk],
     /// The names of absent functions in memory, once they were needed.
     pub names: &'static AtomicPtr<u8>,
 }
@@ -86,11 +94,11 @@ fn listed(is: impl Fn(&Entry) -> bool) -> Option<Library> {
     let (at, length) = (found.note.load(Ordering::Acquire), found.length.load(Ordering::Acquire));
     // SAFETY: the library is loaded, and the note is part of it.
     let note = Note::checked(unsafe { slice::from_raw_parts(at, length) }).ok()?;
-    let states = found.states.load(Ordering::Acquire);
+    let chunks = found.chunks.load(Ordering::Acquire);
     // SAFETY: they were made for its number of chunks, and are never taken away.
-    let states = unsafe { slice::from_raw_parts(states, note.chunks() as usize) };
+    let chunks = unsafe { slice::from_raw_parts(chunks, note.chunks() as usize) };
     let base = found.base.load(Ordering::Acquire);
-    Some(Library { base, note, states, names: &found.names })
+    Some(Library { base, note, chunks, names: &found.names })
 }
 
 /// The store.
@@ -142,10 +150,10 @@ pub unsafe extern "C" fn taper_library(note: *mut u8, length: u32, base: usize, 
     let Some(entry) = ENTRIES.get(index) else {
         Line::new().text("more than 4096 libraries of the package are loaded").end();
     };
-    let Some(states) = map::Memory::new(read.chunks() as usize * size_of::<AtomicU32>()) else {
+    let Some(chunks) = map::Memory::new(read.chunks() as usize * size_of::<Chunk>()) else {
         Line::new().text("there is no memory to bring pages back in").end();
     };
-    entry.states.store(states.keep().cast(), Ordering::Relaxed);
+    entry.chunks.store(chunks.keep().cast(), Ordering::Relaxed);
     entry.note.store(note, Ordering::Relaxed);
     entry.length.store(length as usize, Ordering::Relaxed);
     entry.names.store(ptr::null_mut(), Ordering::Relaxed);

@@ -22,6 +22,13 @@ static FOLDER: Folder = Folder(core::cell::UnsafeCell::new([0; PATH]));
 static LENGTH: AtomicUsize = AtomicUsize::new(0);
 static FAILED: AtomicBool = AtomicBool::new(false);
 
+/// The most pages that come back one by one: each may split a mapping in three, and a process
+/// has 65,530 by default (`vm.max_map_count`), which others need too.
+const SINGLE: usize = 8192;
+
+/// How many more pages may come back one by one.
+static SINGLE_LEFT: AtomicUsize = AtomicUsize::new(SINGLE);
+
 /// Records into the folder that the environment's variable names, from now on; it is made
 /// if its parent is there. The program may change its own folder later.
 ///
@@ -68,6 +75,13 @@ pub unsafe fn listen() {
 /// Whether anything is to be recorded.
 pub fn records() -> bool {
     LENGTH.load(Ordering::Acquire) != 0
+}
+
+/// Whether the next page comes back alone, so that only what is touched is recorded; the
+/// count of those that may is limited, after which whole chunks come back, and are recorded.
+pub fn is_page_by_page() -> bool {
+    let less = |left: usize| left.checked_sub(1);
+    records() && SINGLE_LEFT.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok()
 }
 
 /// Records a `page` of `library`.

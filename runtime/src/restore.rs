@@ -4,7 +4,7 @@
 //! its pages are moved to their place in one step each: another thread finds the hole or
 //! the whole page. No page is ever writable and executable.
 
-use crate::library::{self, Library};
+use crate::library::{self, Chunk, Library};
 use crate::record;
 use crate::say::Line;
 use crate::slots::{self, Working};
@@ -18,9 +18,12 @@ use store::{Store, Workspace};
 /// brings it.
 const DONE: u32 = u32::MAX;
 
-/// How often a thread lets others run before it does what another one has begun: that one
+/// How often a thread waits for [`WAIT`] before it does what another one has begun: that one
 /// may have been stopped, and doing it twice does no harm.
-const PATIENCE: u32 = 1_000;
+const PATIENCE: u32 = 10;
+
+/// Nanoseconds of one wait: the largest chunk takes less.
+const WAIT: i64 = 10_000_000;
 
 /// Whether to say what is brought back.
 static TALKS: AtomicBool = AtomicBool::new(false);
@@ -84,26 +87,28 @@ pub fn restore(fault: Fault) -> bool {
     }
     let Some(store) = library::store() else { return false };
     let number = library.note.first_chunk() + run.chunk;
+    let Some(chunk) = library.chunks.get(run.chunk as usize) else { return false };
     // While what is touched is recorded, a page comes back alone, and its neighbours when
     // they are touched themselves. Two threads may bring the same one.
-    let alone = record::records().then_some(page);
-    let Some(state) = library.states.get(run.chunk as usize) else { return false };
+    let alone = record::is_page_by_page().then_some(page);
     let own = slots::process();
-    if alone.is_none() && !claim(state, own) {
+    if alone.is_none() && !claim(&chunk.state, own) {
         // Another thread brought it; or it was here, and somebody took the right to read it.
         return !is_repeated(fault.address, own);
     }
     let start = if TALKS.load(Ordering::Relaxed) { now() } else { 0 };
     let mut slot = slots::take(own);
     let slot = &mut slot;
-    let mut work = Work { library: &library, store: &store, number, index, slot, alone, pages: 0 };
+    let mut work =
+        Work { library: &library, store: &store, number, index, chunk, slot, alone, pages: 0 };
     let top = work.slot.stack();
     // SAFETY: `bring` takes a pointer to such work.
     unsafe { slots::on_stack(top, bring, (&raw mut work).cast()) };
-    match alone {
-        Some(page) => record::page(&library, page),
-        None => state.store(DONE, Ordering::Release),
+    if alone.is_none() {
+        chunk.state.store(DONE, Ordering::Release);
+        wake(&chunk.state);
     }
+    record(&library, index, alone);
     if TALKS.load(Ordering::Relaxed) {
         let spent = now().saturating_sub(start);
         CHUNKS.fetch_add(1, Ordering::Relaxed);
@@ -159,10 +164,34 @@ fn claim(state: &AtomicU32, own: u32) -> bool {
         {
             return true;
         }
-        // SAFETY: it only gives the processor away.
-        unsafe { libc::sched_yield() };
+        let limit = libc::timespec { tv_sec: 0, tv_nsec: WAIT };
+        let how = libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG;
+        // SAFETY: it reads the word and the time; both are there.
+        unsafe { libc::syscall(libc::SYS_futex, state.as_ptr(), how, own, &raw const limit) };
     }
-    true
+    state.load(Ordering::Acquire) != DONE
+}
+
+/// Lets those go on that wait for the chunk.
+fn wake(state: &AtomicU32) {
+    let how = libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG;
+    // SAFETY: it looks for who waits at this address.
+    unsafe { libc::syscall(libc::SYS_futex, state.as_ptr(), how, c_int::MAX) };
+}
+
+/// Records what came back: the page `alone`, or all that is in the chunk of run `index`.
+fn record(library: &Library, index: usize, alone: Option<u32>) {
+    if !record::records() {
+        return;
+    }
+    if let Some(page) = alone {
+        return record::page(library, page);
+    }
+    for run in library.note.together(index) {
+        for page in run.page..run.page + u32::from(run.count) {
+            record::page(library, page);
+        }
+    }
 }
 
 fn now() -> u64 {
@@ -177,6 +206,7 @@ struct Work<'a> {
     store: &'a Store<'static>,
     number: u32,
     index: usize,
+    chunk: &'a Chunk,
     slot: &'a mut Working,
     /// The only page to bring back.
     alone: Option<u32>,
@@ -187,74 +217,133 @@ struct Work<'a> {
 extern "C" fn bring(work: *mut c_void) {
     // SAFETY: `restore` gives a valid one.
     let work = unsafe { &mut *work.cast::<Work<'_>>() };
-    let fail = |what: &str| -> ! {
-        Line::new()
-            .text("cannot bring back a part of ")
-            .bytes(work.library.note.name())
-            .text(": ")
-            .text(what)
-            .end()
-    };
-    let Some(entry) = work.store.entry(work.number) else { fail("the store lacks it") };
-    let size = (entry.length as usize).next_multiple_of(PAGE as usize);
-    let runs = || work.library.note.together(work.index);
-    let pages: u64 = runs().map(|run| u64::from(run.count)).sum();
-    if pages * PAGE != u64::from(entry.length) || size == 0 {
-        fail("the store holds another part in its place");
-    }
-    let access = libc::PROT_READ | libc::PROT_WRITE;
-    let kind = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_POPULATE;
-    // SAFETY: a fresh anonymous mapping.
-    let fresh = unsafe { libc::mmap(ptr::null_mut(), size, access, kind, -1, 0) };
-    if fresh == libc::MAP_FAILED {
-        fail("there is no memory for it");
-    }
-    // SAFETY: the mapping is this long and nobody else knows it.
-    let out = unsafe { core::slice::from_raw_parts_mut(fresh.cast::<u8>(), size) };
-    let read = match Workspace::new(work.slot.workspace()) {
-        Some(mut workspace) => work.store.read(work.number, out, &mut workspace),
-        None => fail("there is no memory for it"),
-    };
-    if read.is_err() {
-        fail("the bytes in _taper/cold are not those that were written; copy the package again");
-    }
-    let execute = runs().next().is_some_and(|run| run.execute);
-    let rights = libc::PROT_READ | if execute { libc::PROT_EXEC } else { 0 };
-    // SAFETY: the whole of the fresh mapping.
-    if unsafe { libc::mprotect(fresh, size, rights) } != 0 {
-        fail("the system does not let memory become executable");
-    }
-    for run in runs().filter_map(|run| part(run, work.alone)) {
-        if let Err(number) = put(work.library.base, &run, fresh.cast()) {
-            let what = if number == libc::ENOMEM {
-                "the process has too many mappings (vm.max_map_count) or too little memory"
-            } else {
-                "the system does not move it to its place"
-            };
-            fail(what);
-        }
-    }
-    work.pages = pages;
-    if let Some(gone) = work.alone.and_then(|page| runs().find_map(|run| part(run, Some(page)))) {
-        work.pages = 1;
-        // Where the page was, somebody else may have put something since.
-        let place = gone.place as usize * PAGE as usize;
-        let after = place + PAGE as usize;
-        for (start, end) in [(0, place), (after, size)].into_iter().filter(|part| part.0 < part.1) {
-            // SAFETY: parts of the fresh mapping that stayed.
-            unsafe { libc::munmap(fresh.add(start), end - start) };
-        }
+    if let Some(page) = work.alone {
+        let copy = match work.chunk.copy.load(Ordering::Acquire) {
+            copy if copy.is_null() => work.keep_copy(),
+            copy => copy,
+        };
+        work.bring_page(page, copy);
+    } else {
+        work.bring_chunk();
     }
 }
 
-/// The part of `run` that is the page `alone`, if only that is wanted.
-fn part(run: Run, alone: Option<u32>) -> Option<Run> {
-    match alone {
-        None => Some(run),
-        Some(page) if run.contains(page) => {
-            Some(Run { page, count: 1, place: run.place + (page - run.page), ..run })
+impl Work<'_> {
+    fn fail(&self, what: &str) -> ! {
+        Line::new()
+            .text("cannot bring back a part of ")
+            .bytes(self.library.note.name())
+            .text(": ")
+            .text(what)
+            .end()
+    }
+
+    /// The runs of the chunk.
+    fn runs(&self) -> impl Iterator<Item = Run> {
+        self.library.note.together(self.index)
+    }
+
+    /// Fresh memory that nobody else knows.
+    fn fresh(&self, size: usize) -> *mut u8 {
+        let access = libc::PROT_READ | libc::PROT_WRITE;
+        let kind = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_POPULATE;
+        // SAFETY: a fresh anonymous mapping.
+        let fresh = unsafe { libc::mmap(ptr::null_mut(), size, access, kind, -1, 0) };
+        if fresh == libc::MAP_FAILED {
+            self.fail("there is no memory for it");
         }
-        Some(_) => None,
+        fresh.cast()
+    }
+
+    /// The chunk in fresh memory, and the size of that.
+    fn decompress(&mut self) -> (*mut u8, usize) {
+        let Some(entry) = self.store.entry(self.number) else { self.fail("the store lacks it") };
+        let size = (entry.length as usize).next_multiple_of(PAGE as usize);
+        let pages: u64 = self.runs().map(|run| u64::from(run.count)).sum();
+        if pages * PAGE != u64::from(entry.length) || size == 0 {
+            self.fail("the store holds another part in its place");
+        }
+        let fresh = self.fresh(size);
+        // SAFETY: the mapping is this long and nobody else knows it.
+        let out = unsafe { core::slice::from_raw_parts_mut(fresh, size) };
+        let read = match Workspace::new(self.slot.workspace()) {
+            Some(mut workspace) => self.store.read(self.number, out, &mut workspace),
+            None => self.fail("there is no memory for it"),
+        };
+        if read.is_err() {
+            self.fail(
+                "the bytes in _taper/cold are not those that were written; copy the package again",
+            );
+        }
+        self.pages = pages;
+        (fresh, size)
+    }
+
+    /// Gives `size` bytes of fresh memory the rights of the chunk's pages.
+    fn set_rights(&self, fresh: *mut u8, size: usize) {
+        let execute = self.runs().next().is_some_and(|run| run.execute);
+        let rights = libc::PROT_READ | if execute { libc::PROT_EXEC } else { 0 };
+        // SAFETY: the whole of a fresh mapping.
+        if unsafe { libc::mprotect(fresh.cast(), size, rights) } != 0 {
+            self.fail("the system does not let memory become executable");
+        }
+    }
+
+    fn bring_chunk(&mut self) {
+        let (fresh, size) = self.decompress();
+        self.set_rights(fresh, size);
+        for run in self.runs() {
+            self.put(&run, fresh);
+        }
+    }
+
+    /// Decompresses the chunk into a copy that stays, for the pages that will be wanted.
+    fn keep_copy(&mut self) -> *mut u8 {
+        let (fresh, size) = self.decompress();
+        let place = &self.chunk.copy;
+        match place.compare_exchange(
+            ptr::null_mut(),
+            fresh,
+            Ordering::AcqRel,
+            Ordering::Acquire,
+        ) {
+            Ok(_) => fresh,
+            Err(other) => {
+                // Another thread did the same meanwhile.
+                // SAFETY: nobody else knows this one.
+                unsafe { libc::munmap(fresh.cast(), size) };
+                other
+            }
+        }
+    }
+
+    /// Brings `page` back alone, from a copy of its chunk.
+    fn bring_page(&mut self, page: u32, copy: *const u8) {
+        let Some(run) = self.runs().find(|run| run.contains(page)) else {
+            self.fail("the store holds another part in its place")
+        };
+        let place = run.place + (page - run.page);
+        let fresh = self.fresh(PAGE as usize);
+        // SAFETY: the copy is as long as the chunk, in which the run lies; the fresh page is
+        // another.
+        unsafe {
+            let from = copy.add(place as usize * PAGE as usize);
+            ptr::copy_nonoverlapping(from, fresh, PAGE as usize);
+        }
+        self.set_rights(fresh, PAGE as usize);
+        self.put(&Run { page, count: 1, place: 0, ..run }, fresh);
+        self.pages = 1;
+    }
+
+    /// Moves the pages of `run` from the chunk at `from` to their place.
+    fn put(&self, run: &Run, from: *mut u8) {
+        match put(self.library.base, run, from) {
+            Ok(()) => {}
+            Err(libc::ENOMEM) => self.fail(
+                "the process has too many mappings (vm.max_map_count) or too little memory",
+            ),
+            Err(_) => self.fail("the system does not move it to its place"),
+        }
     }
 }
 

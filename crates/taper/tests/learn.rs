@@ -115,3 +115,56 @@ print(torch.library.caught(1500))";
     words.extend(workload);
     assert_eq!(said(&pack("second", &words)), "b''\n");
 }
+
+#[test]
+fn after_thousands_of_pages_whole_chunks_come_back() {
+    // Each page that comes back alone may split a mapping, of which a process has 65,530.
+    let world = many::world(20_000);
+    let words = ["pack", "--no-verify", "--to", "dist", "--", "python", "-c", TRACED];
+    let done = world.taper(&words);
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let (package, records) = (world.path("dist"), world.path("records"));
+    // The original says where the code is.
+    let program = "
+import ctypes, hashlib, os, random, struct, sys, torch
+image = open(os.environ['ORIGINAL'], 'rb').read()
+headers, = struct.unpack_from('<Q', image, 32)
+size, count = struct.unpack_from('<HH', image, 54)
+segments = [struct.unpack_from('<IIQQQQQ', image, headers + size * n) for n in range(count)]
+place, length = next((s[3], s[6]) for s in segments if s[0] == 1 and s[1] & 1)
+base = min(int(line.split('-')[0], 16) for line in open('/proc/self/maps') if 'many.so' in line)
+code = list(range(base + place, base + place + length - 4096, 4096))
+order = code[:]
+random.Random(3).shuffle(order)
+for page in order:
+    ctypes.string_at(page, 1)
+print(len(code), hashlib.sha256(ctypes.string_at(code[0], len(code) * 4096)).hexdigest())
+print(sum(1 for _ in open('/proc/self/maps')), file=sys.stderr)
+assert all(torch.library.call(n, 7) == torch.value(n, 7) for n in range(0, 2000, 9))";
+    let original = world.packages().join("torch/lib/many.so");
+    let original = ("ORIGINAL", original.to_str().unwrap());
+    let variables = [original, ("TAPER_PROFILE", records.to_str().unwrap())];
+    let recorded = run(&package, program, &variables);
+    let said = String::from_utf8_lossy(&recorded.stderr);
+    assert!(recorded.status.success(), "{said}");
+    let mappings: usize = said.trim().parse().unwrap();
+    assert!(mappings < 30_000, "{said}");
+    let plain = run(&package, program, &[original]);
+    assert_eq!(plain.stdout, recorded.stdout);
+    let touched: usize =
+        String::from_utf8_lossy(&plain.stdout).split(' ').next().unwrap().parse().unwrap();
+    let mut pages = lines(&records);
+    let written = pages.len();
+    pages.sort_unstable();
+    pages.dedup();
+    // Nearly all were cold; those beyond the first thousands came with their chunks.
+    assert!(touched > 9000 && pages.len() > touched - 200, "{touched} {}", pages.len());
+    assert!(written < 2 * pages.len(), "{written}");
+    // Nothing is cold in the next package that was brought back in this one.
+    let words = ["pack", "--no-verify", "--profile", "records", "--to", "learned", "--", "python"];
+    let done = world.taper(&[&words[..], &["-c", TRACED]].concat());
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let done = run(&world.path("learned"), program, &[original, ("TAPER_LOG", "1")]);
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.success() && said.matches("pages of torch").count() < 5, "{said}");
+}
