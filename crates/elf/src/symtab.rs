@@ -4,9 +4,13 @@
 
 use crate::bytes::{c_string, slice, u16_at, u32_at, u64_at};
 use crate::library::Library;
+use std::ops::Range;
 
 /// `SHT_SYMTAB`.
 const SYMTAB: u32 = 2;
+
+/// `SHF_ALLOC`.
+const ALLOC: u64 = 2;
 
 /// The most section headers that are read.
 const MAX_SECTIONS: u64 = 1 << 16;
@@ -49,23 +53,34 @@ impl<'a> Library<'a> {
             .map(|symbol| symbol.address)
     }
 
+    /// The addresses of the sections that are loaded, in the table's order, as far as the
+    /// library has section headers that make sense.
+    pub fn sections(&self) -> impl Iterator<Item = Range<u64>> + use<'a> {
+        self.section_headers().filter_map(|header| {
+            let (start, size) = (u64_at(header, 16)?, u64_at(header, 32)?);
+            let is_loaded = u64_at(header, 8)? & ALLOC != 0 && size > 0;
+            is_loaded.then_some(start..start.checked_add(size)?)
+        })
+    }
+
+    /// The section headers (gABI, sections), each 64 bytes.
+    fn section_headers(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        let data = self.data();
+        let table = u64_at(data, 40).filter(|table| *table != 0);
+        let size = u16_at(data, 58).filter(|size| *size >= 64);
+        let count = u64::from(u16_at(data, 60).unwrap_or(0)).min(MAX_SECTIONS);
+        (0..count).filter_map(move |index| {
+            let at = table?.checked_add(index.checked_mul(size?.into())?)?;
+            slice(data, at, 64)
+        })
+    }
+
     /// The bytes of `.symtab` and of its string table (gABI, sections).
     fn symtab(&self) -> Option<(&'a [u8], &'a [u8])> {
         let data = self.data();
-        let table = u64_at(data, 40)?;
-        let size = u64::from(u16_at(data, 58)?);
-        let count = u64::from(u16_at(data, 60)?).min(MAX_SECTIONS);
-        let header = |index: u64| {
-            let at = table.checked_add(index.checked_mul(size)?)?;
-            slice(data, at, 64)
-        };
         let bytes = |header: &[u8]| slice(data, u64_at(header, 24)?, u64_at(header, 32)?);
-        if table == 0 || size < 64 {
-            return None;
-        }
-        let symbols =
-            (0..count).filter_map(header).find(|header| u32_at(header, 4) == Some(SYMTAB))?;
-        let strings = header(u32_at(symbols, 40)?.into())?;
+        let symbols = self.section_headers().find(|header| u32_at(header, 4) == Some(SYMTAB))?;
+        let strings = self.section_headers().nth(u32_at(symbols, 40)? as usize)?;
         Some((bytes(symbols)?, bytes(strings)?))
     }
 }

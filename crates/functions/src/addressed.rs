@@ -5,8 +5,11 @@
 //! to it. Data that instructions load from where they name it, and whose address none takes,
 //! never leaves the processor's hands: constants, tables of an unwinder, code. Nor do the
 //! names of C++ types: who prints one asks for its length first, and none is a path.
+//!
+//! What is behind an address has no length. Where a symbol says which object it is in, that
+//! object counts; otherwise all up to the next thing that is known to be another one.
 
-use crate::references::{TABLE, decode};
+use crate::references::decode;
 use crate::{Function, Functions};
 use elf::{Error, Library, PageSet, ProgramHeader, Relocation, Symbol, flags};
 use iced_x86::Mnemonic;
@@ -16,47 +19,87 @@ use std::ops::Range;
 
 /// The pages of read-only data that may reach a system call: those that an instruction
 /// takes the address of, a relocated word holds the address of, or a symbol exports; each
-/// datum up to where the next begins, or for 16 KiB.
+/// datum whole.
 ///
 /// # Errors
 /// What [`Error`] says of relocations and symbols that are not understood.
 pub fn addressed(library: &Library<'_>, functions: &Functions) -> Result<PageSet, Error> {
-    let all = functions.all();
-    let loads = || library.loads().filter(|load| !load.is_writable());
+    let symbols = library.symbols()?;
+    let mut objects = objects(library, &symbols);
+    let types = type_names(library, &symbols);
+    let mut taken = taken(library, functions, &symbols)?;
+    taken.retain(|at| !types.contains(at));
+    let mut ends = ends(library, functions, &taken);
+    ends.extend(objects.iter().flat_map(|object| [object.start, object.end]));
+    ends.par_sort_unstable();
+    ends.dedup();
+    let mut pages = PageSet::new();
+    for start in taken {
+        let object = objects.partition_point(|object| object.start <= start).checked_sub(1);
+        match object.and_then(|at| objects.get(at)).filter(|object| object.contains(&start)) {
+            Some(object) => pages.insert_addresses(object.clone()),
+            None => {
+                let next = ends.get(ends.partition_point(|end| *end <= start));
+                pages.insert_addresses(start..next.copied().unwrap_or(start + 1));
+            }
+        }
+    }
+    let is_data = data(library, functions);
+    let exported = symbols.iter().filter(|symbol| symbol.is_object() && symbol.is_defined());
+    let exported: HashSet<u64> = exported.map(|symbol| symbol.address).collect();
+    objects.retain(|object| {
+        exported.contains(&object.start) && is_data(object.start) && !types.contains(&object.start)
+    });
+    objects.into_iter().for_each(|object| pages.insert_addresses(object));
+    Ok(pages)
+}
+
+/// Whether read-only data may be at an address: outside code, or among it where no function is.
+fn data<'a>(
+    library: &'a Library<'_>,
+    functions: &'a Functions,
+) -> impl Fn(u64) -> bool + Sync + use<'a> {
+    let loads = library.loads().filter(|load| !load.is_writable());
     let (code, data): (Vec<&ProgramHeader>, Vec<&ProgramHeader>) =
-        loads().partition(|load| load.flags & flags::EXECUTE != 0);
+        loads.partition(|load| load.flags & flags::EXECUTE != 0);
     let starts = crate::functions::entry_points(library);
-    let covered = |at: u64| functions.at(at).is_some() || starts.binary_search(&at).is_ok();
-    let inside = |at: &u64| {
-        data.iter().any(|load| load.file_addresses().contains(at))
-            // Data may lie among code.
-            || (code.iter().any(|load| load.file_addresses().contains(at)) && !covered(*at))
-    };
+    let is_function =
+        move |at: u64| functions.at(at).is_some() || starts.binary_search(&at).is_ok();
+    move |at| {
+        data.iter().any(|load| load.file_addresses().contains(&at))
+            || (code.iter().any(|load| load.file_addresses().contains(&at)) && !is_function(at))
+    }
+}
+
+/// The addresses of read-only data that instructions take or relocated words hold, ascending.
+fn taken(
+    library: &Library<'_>,
+    functions: &Functions,
+    symbols: &[Symbol<'_>],
+) -> Result<Vec<u64>, Error> {
+    let is_data = data(library, functions);
+    let all = functions.all();
     let mut pieces: Vec<Range<u64>> = all.iter().map(|function| function.code.clone()).collect();
-    for load in &code {
+    let loads = library.loads().filter(|load| !load.is_writable());
+    for load in loads.filter(|load| load.flags & flags::EXECUTE != 0) {
         pieces.extend(gaps(load.file_addresses(), all));
     }
     pieces.sort_by_key(|piece| (piece.start, piece.end));
-    // What is named and not taken tells where other data ends.
-    let found: Vec<(u64, bool)> = pieces
+    let mut taken: Vec<u64> = pieces
         .par_chunks(1 << 12)
         .flat_map_iter(|part| {
-            let mut found = Vec::new();
+            let mut taken = Vec::new();
             decode(library, part.iter().cloned(), |instruction| {
-                if instruction.is_ip_rel_memory_operand() {
-                    let taken = instruction.mnemonic() == Mnemonic::Lea;
-                    found.push((instruction.ip_rel_memory_address(), taken));
+                if instruction.mnemonic() == Mnemonic::Lea && instruction.is_ip_rel_memory_operand()
+                {
+                    taken.push(instruction.ip_rel_memory_address());
                 }
             });
-            found.retain(|(at, _)| inside(at));
-            found.sort_unstable();
-            found.dedup();
-            found
+            taken.sort_unstable();
+            taken.dedup();
+            taken
         })
         .collect();
-    let mut ends: Vec<u64> = found.iter().map(|(at, _)| *at).collect();
-    let mut taken: Vec<u64> = found.iter().filter(|(_, taken)| *taken).map(|(at, _)| *at).collect();
-    let symbols = library.symbols()?;
     let own = |index: u32| symbols.get(index as usize).filter(|symbol| symbol.is_defined());
     for relocation in library.relocations()? {
         let target = match relocation.kind {
@@ -71,27 +114,42 @@ pub fn addressed(library: &Library<'_>, functions: &Functions) -> Result<PageSet
         let word = library.read(address, 8).ok().and_then(|word| word.first_chunk().copied());
         taken.extend(word.map(u64::from_le_bytes));
     }
-    taken.retain(inside);
-    ends.extend(&taken);
-    let types = type_names(library, &symbols);
-    taken.retain(|at| !types.contains(at));
-    let mut pages = PageSet::new();
-    for symbol in symbols.iter().filter(|symbol| symbol.is_object() && symbol.is_defined()) {
-        if inside(&symbol.address) && !types.contains(&symbol.address) {
-            ends.push(symbol.address);
-            let limit = loads().map(|load| load.addresses().end).max().unwrap_or(0);
-            let end = symbol.address.saturating_add(symbol.size.max(1)).min(limit);
-            pages.insert_addresses(symbol.address..end);
-        }
+    taken.par_sort_unstable();
+    taken.dedup();
+    taken.retain(|at| is_data(*at));
+    Ok(taken)
+}
+
+/// Where a datum must end at the latest: where another begins whose address is taken, and
+/// where functions, unwind tables, sections and segments begin or end. What instructions name
+/// only to load it may be the inside of a datum.
+fn ends(library: &Library<'_>, functions: &Functions, taken: &[u64]) -> Vec<u64> {
+    let mut ends = taken.to_vec();
+    ends.extend(functions.all().iter().map(|function| function.code.start));
+    let loads = library.loads().map(ProgramHeader::file_addresses);
+    for range in loads.chain(functions.tables()).chain(library.sections()) {
+        ends.extend([range.start, range.end]);
     }
-    ends.par_sort_unstable();
-    ends.dedup();
-    for start in taken {
-        let next = ends.get(ends.partition_point(|end| *end <= start)).copied();
-        let end = next.unwrap_or(u64::MAX).min(start.saturating_add(TABLE));
-        pages.insert_addresses(start..text_end(library, start).unwrap_or(end));
-    }
-    Ok(pages)
+    ends
+}
+
+/// The objects whose extent symbols tell, by address; of several at one place, the longest
+/// is the last.
+fn objects(library: &Library<'_>, exported: &[Symbol<'_>]) -> Vec<Range<u64>> {
+    const OBJECT: u8 = 1;
+    let local = library.local_symbols().filter(|symbol| symbol.kind == OBJECT);
+    let local = local.map(|symbol| (symbol.address, symbol.size));
+    let exported = exported.iter().filter(|symbol| symbol.is_object() && symbol.is_defined());
+    let exported = exported.map(|symbol| (symbol.address, symbol.size.max(1)));
+    let limit = library.loads().map(|load| load.addresses().end).max().unwrap_or(0);
+    let mut objects: Vec<Range<u64>> = local
+        .chain(exported)
+        .map(|(start, size)| start..start.saturating_add(size).min(limit))
+        .filter(|object| !object.is_empty())
+        .collect();
+    objects.sort_unstable_by_key(|object| (object.start, object.end));
+    objects.dedup();
+    objects
 }
 
 /// Where the names of types lie (`_ZTS`, Itanium C++ ABI 5.1.4.1).
@@ -100,14 +158,6 @@ fn type_names(library: &Library<'_>, exported: &[Symbol<'_>]) -> HashSet<u64> {
     let exported = exported.iter().filter(|symbol| symbol.name.starts_with("_ZTS"));
     let exported = exported.filter(|symbol| symbol.is_defined()).map(|symbol| symbol.address);
     local.map(|symbol| symbol.address).chain(exported).collect()
-}
-
-/// The end of the text at `start`, if a text with an end is there.
-fn text_end(library: &Library<'_>, start: u64) -> Option<u64> {
-    let bytes = library.read_to_segment_end(start).ok()?;
-    let length = bytes.iter().take(TABLE as usize).position(|byte| *byte == 0)?;
-    let text = |byte: &u8| *byte >= b' ' || matches!(byte, b'\n' | b'\t');
-    (length > 0 && bytes[..length].iter().all(text)).then(|| start + length as u64 + 1)
 }
 
 /// What of `range` no function covers; `all` ascend.

@@ -15,7 +15,7 @@ use std::ops::Range;
 /// names says where tables begin, not where they end: each ends where the next begins,
 /// or here. Lookup tables of algorithms have up to 8 KiB; those that are larger are
 /// reached by their traced pages.
-pub(crate) const TABLE: u64 = 4 * PAGE;
+const TABLE: u64 = 4 * PAGE;
 
 /// The read-only data that those functions of `all`, which ascend, name that are `hot`:
 /// ranges of addresses, each from a named one to the next that any function names.
@@ -127,6 +127,7 @@ pub fn called_through(
     through
 }
 
+/// Decodes what is at `codes`, which ascend, and shows `each` instruction.
 pub(crate) fn decode(
     library: &Library<'_>,
     codes: impl Iterator<Item = Range<u64>>,

@@ -1,7 +1,7 @@
 //! Which part of an environment only a GPU needs.
 
 use crate::{Error, MappedFile};
-use elf::Library;
+use elf::{Library, PAGE, PageSet};
 use environment::{Environment, File, Kind};
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -280,4 +280,21 @@ fn head(environment: &Environment, file: &File, vendor: bool) -> Result<Option<H
         vendor,
         source,
     }))
+}
+
+/// The pages of `library` that hold nothing but GPU code.
+pub fn gpu_code(library: &Library<'_>) -> PageSet {
+    let mut pages = PageSet::new();
+    for container in fatbin::containers(library.data()) {
+        let range = container.range();
+        for load in library.loads() {
+            let file = load.offset.0..load.offset.0 + load.file_size;
+            if file.contains(&range.start) && range.end <= file.end {
+                let start = load.address + (range.start - file.start);
+                let end = start + (range.end - range.start);
+                pages.union(&(start.div_ceil(PAGE)..end / PAGE).collect());
+            }
+        }
+    }
+    pages
 }

@@ -19,7 +19,7 @@ mod tools;
 
 pub use choice::Choice;
 pub use edit::{editable, edited};
-pub use gpu::{GpuLibrary, GpuSide};
+pub use gpu::{GpuLibrary, GpuSide, gpu_code};
 pub use libraries::{LibraryPages, library_pages};
 pub use mapped::MappedFile;
 pub use planner::{Action, Cold, FilePlan, Options, Plan, plan, source_of};

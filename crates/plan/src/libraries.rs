@@ -72,6 +72,8 @@ pub fn library_pages(
     seen.remove(&relative);
     let functions = Functions::read(library)?;
     let mut addressed: PageSet = inside(&functions::addressed(library, &functions)?);
+    // The driver reads GPU code in user space (docs/cuda.md), where it comes back.
+    addressed.remove(&crate::gpu_code(library));
     let mut stays = all.clone();
     let complete = if threaded { COMPLETE_IF_THREADED } else { COMPLETE };
     if cold == Cold::Drop && all.len() * PAGE > complete {

@@ -4,7 +4,7 @@
 //! opens a GPU library that kept libraries need, and hides the rest of the GPU side.
 
 use anyhow::{Context, Result};
-use elf::{Library, PAGE, PageSet};
+use elf::{Library, PageSet};
 use environment::{Environment, Kind};
 use plan::{GpuSide, MappedFile};
 use rayon::prelude::*;
@@ -123,22 +123,8 @@ fn host_pages(library: &Library<'_>) -> PageSet {
     for load in library.loads() {
         pages.insert_addresses(load.file_addresses());
     }
-    let mut gpu = PageSet::new();
-    for container in fatbin::containers(library.data()) {
-        let range = container.range();
-        for load in library.loads() {
-            let file = load.offset.0..load.offset.0 + load.file_size;
-            if file.contains(&range.start) && range.end <= file.end {
-                let start = load.address + (range.start - file.start);
-                let end = start + (range.end - range.start);
-                // Only pages that lie wholly in the container.
-                (start.div_ceil(PAGE)..end / PAGE).for_each(|page| {
-                    gpu.insert(page);
-                });
-            }
-        }
-    }
-    pages.iter().filter(|page| !gpu.contains(*page)).collect()
+    pages.remove(&plan::gpu_code(library));
+    pages
 }
 
 /// What makes MKL take this processor's vendor for the other one. MKL picks kernels
