@@ -6,13 +6,15 @@ use crate::measure::{self, Summary};
 use crate::packages::{self, Description};
 use crate::runs::Place;
 use crate::shell;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use serde_json::Value;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Instant;
+use store::{Level, Store, Workspace, Writer};
 
 /// Packs some times and leaves the last package in `package`.
 pub fn packing(
@@ -181,7 +183,43 @@ pub fn levels(taper: &Path, scratch: &Path, package: &Path) -> Result<()> {
         let said: Value = serde_json::from_str(&shell::output(&mut pack)?)?;
         let seconds = said["seconds"]["write"].as_f64().context("pack says no time")?;
         let bytes = Description::of(package)?.bytes as f64 / 1e6;
-        println!("  --level {level:<8} {bytes:>7.1} MB, written and read again in {seconds:.1} s");
+        let alone = compressing(package, level)?;
+        println!(
+            "  --level {level:<8} {bytes:>7.1} MB, written and read again in {seconds:.1} s, × {:.2} \
+             of compressing the same chunks alone",
+            seconds / alone
+        );
     }
     Ok(())
+}
+
+/// Seconds that the compressor alone takes for the chunks of the stores of `package`, which
+/// was packed with `level`, on as many threads.
+fn compressing(package: &Path, level: &str) -> Result<f64> {
+    let (level, tools) = match level {
+        "fast" => (Level::Fast, Level::Fast),
+        "max" => (Level::Max, Level::Max),
+        _ => (Level::Default, Level::High),
+    };
+    let mut seconds = 0.0;
+    for (name, level) in [("cold", level), ("modules", level), ("tools", tools)] {
+        let path = package.join("_taper").join(name);
+        let Ok(bytes) = fs::read(&path) else { continue };
+        let damaged = || anyhow!("{} is damaged", path.display());
+        let store = Store::open(&bytes).map_err(|_| damaged())?;
+        let mut memory = vec![0; Workspace::size().div_ceil(8)];
+        let mut workspace = Workspace::new(&mut memory).context("no memory")?;
+        let mut writer = Writer::new();
+        for number in 0..store.len() {
+            let entry = store.entry(number).with_context(damaged)?;
+            let mut chunk = vec![0; entry.length as usize];
+            store.read(number, &mut chunk, &mut workspace).map_err(|_| damaged())?;
+            writer.add(chunk).map_err(|_| damaged())?;
+        }
+        let start = Instant::now();
+        let made = writer.finish(level)?;
+        seconds += start.elapsed().as_secs_f64();
+        drop(made);
+    }
+    Ok(seconds)
 }
