@@ -1,7 +1,7 @@
 //! `cargo xtask bench`: what packing costs, and what a package takes to start and run.
 
 use crate::examples::{self, Example};
-use crate::{bench_cold, bench_packing, bench_start, packages, setup};
+use crate::{bench_cold, bench_packing, bench_start, bench_workers, packages, setup};
 use anyhow::{Context, Result};
 use std::fs;
 
@@ -37,6 +37,8 @@ enum Part {
     Faults,
     /// Inferences once all is there, beside the original.
     Steady,
+    /// The memory of eight worker processes, beside the original.
+    Workers,
 }
 
 /// Runs the task.
@@ -70,6 +72,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     }
     if wanted(Part::Steady) {
         bench_cold::steady(&taper, arguments.packings.max(4), scratch.path())?;
+    }
+    if wanted(Part::Workers) {
+        bench_workers::memory(&taper, arguments.packings, scratch.path())?;
     }
     Ok(())
 }

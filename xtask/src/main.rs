@@ -4,6 +4,7 @@ mod bench;
 mod bench_cold;
 mod bench_packing;
 mod bench_start;
+mod bench_workers;
 mod demo;
 #[cfg(test)]
 mod end_to_end;

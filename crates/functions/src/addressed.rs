@@ -36,13 +36,10 @@ pub fn addressed(library: &Library<'_>, functions: &Functions) -> Result<PageSet
     let mut pages = PageSet::new();
     for start in taken {
         let object = objects.partition_point(|object| object.start <= start).checked_sub(1);
-        match object.and_then(|at| objects.get(at)).filter(|object| object.contains(&start)) {
-            Some(object) => pages.insert_addresses(object.clone()),
-            None => {
-                let next = ends.get(ends.partition_point(|end| *end <= start));
-                pages.insert_addresses(start..next.copied().unwrap_or(start + 1));
-            }
-        }
+        let object = object.and_then(|at| objects.get(at)).filter(|object| object.contains(&start));
+        let next = || ends.get(ends.partition_point(|end| *end <= start)).copied();
+        let to_next = || start..next().unwrap_or(start + 1);
+        pages.insert_addresses(object.cloned().unwrap_or_else(to_next));
     }
     let is_data = data(library, functions);
     let exported = symbols.iter().filter(|symbol| symbol.is_object() && symbol.is_defined());
@@ -50,7 +47,9 @@ pub fn addressed(library: &Library<'_>, functions: &Functions) -> Result<PageSet
     objects.retain(|object| {
         exported.contains(&object.start) && is_data(object.start) && !types.contains(&object.start)
     });
-    objects.into_iter().for_each(|object| pages.insert_addresses(object));
+    for object in objects {
+        pages.insert_addresses(object);
+    }
     Ok(pages)
 }
 
