@@ -301,12 +301,7 @@ impl Work<'_> {
     fn keep_copy(&mut self) -> *mut u8 {
         let (fresh, size) = self.decompress();
         let place = &self.chunk.copy;
-        match place.compare_exchange(
-            ptr::null_mut(),
-            fresh,
-            Ordering::AcqRel,
-            Ordering::Acquire,
-        ) {
+        match place.compare_exchange(ptr::null_mut(), fresh, Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) => fresh,
             Err(other) => {
                 // Another thread did the same meanwhile.
@@ -339,9 +334,8 @@ impl Work<'_> {
     fn put(&self, run: &Run, from: *mut u8) {
         match put(self.library.base, run, from) {
             Ok(()) => {}
-            Err(libc::ENOMEM) => self.fail(
-                "the process has too many mappings (vm.max_map_count) or too little memory",
-            ),
+            Err(libc::ENOMEM) => self
+                .fail("the process has too many mappings (vm.max_map_count) or too little memory"),
             Err(_) => self.fail("the system does not move it to its place"),
         }
     }
