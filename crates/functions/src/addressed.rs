@@ -9,9 +9,9 @@
 //! What is behind an address has no length. Where a symbol says which object it is in, that
 //! object counts; otherwise all up to the next thing that is known to be another one.
 
-use crate::references::decode;
+use crate::references::{decode, relocated};
 use crate::{Function, Functions};
-use elf::{Error, Library, PageSet, ProgramHeader, Relocation, Symbol, flags};
+use elf::{Error, Library, PageSet, ProgramHeader, Symbol, flags};
 use iced_x86::Mnemonic;
 use rayon::prelude::*;
 use std::collections::HashSet;
@@ -99,20 +99,7 @@ fn taken(
             taken
         })
         .collect();
-    let own = |index: u32| symbols.get(index as usize).filter(|symbol| symbol.is_defined());
-    for relocation in library.relocations()? {
-        let target = match relocation.kind {
-            Relocation::RELATIVE => Some(relocation.addend as u64),
-            Relocation::R_64 | Relocation::GLOB_DAT => own(relocation.symbol)
-                .map(|symbol| symbol.address.wrapping_add_signed(relocation.addend)),
-            _ => None,
-        };
-        taken.extend(target);
-    }
-    for address in library.relative_addresses()? {
-        let word = library.read(address, 8).ok().and_then(|word| word.first_chunk().copied());
-        taken.extend(word.map(u64::from_le_bytes));
-    }
+    taken.extend(relocated(library, symbols)?);
     taken.par_sort_unstable();
     taken.dedup();
     taken.retain(|at| is_data(*at));

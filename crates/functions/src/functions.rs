@@ -173,10 +173,10 @@ impl Functions {
     }
 
     /// The addresses where functions are known to be entered, ascending: by the symbol table
-    /// or, in a library without one, since code calls them there.
+    /// or, in a library without one, since something calls them there or has that address.
     pub fn entered(&self, library: &Library<'_>) -> Vec<u64> {
         let starts = entry_points(library);
-        if starts.is_empty() { crate::references::called(library, &self.all) } else { starts }
+        if starts.is_empty() { crate::references::entered(library, &self.all) } else { starts }
     }
 
     /// The functions that ran, by the evidence of `touched`, as [`Functions::whole`] reads it.

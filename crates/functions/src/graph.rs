@@ -2,17 +2,15 @@
 
 use crate::Functions;
 use crate::callable::Place;
+use crate::linkage;
 use crate::references::decode;
 use elf::{Error, Library, Relocation, flags};
-use iced_x86::{Decoder, DecoderOptions, Mnemonic};
+use iced_x86::Mnemonic;
 use std::collections::{BTreeSet, HashSet};
 use std::ops::Range;
 
 /// `R_X86_64_64`: the address of a symbol.
 const ADDRESS: u32 = 1;
-
-/// The most bytes of an entry of the procedure linkage table (psABI 5.2).
-const ENTRY: u64 = 16;
 
 /// How the names of functions begin by which PyTorch's dispatcher enters operators: each
 /// operator has a structure of them, and the dispatcher holds kernels behind wrappers.
@@ -266,15 +264,7 @@ impl<'l, 'a> Graph<'l, 'a> {
 
     /// The word through which the entry of the procedure linkage table at `entry` jumps.
     fn linked(&self, entry: u64) -> Option<Place<'a>> {
-        let bytes = self.library.read(entry, ENTRY).ok()?;
-        let mut decoder = Decoder::with_ip(64, bytes, entry, DecoderOptions::NONE);
-        let mut instruction = decoder.decode();
-        if instruction.mnemonic() == Mnemonic::Endbr64 {
-            instruction = decoder.decode();
-        }
-        let jumps =
-            instruction.mnemonic() == Mnemonic::Jmp && instruction.is_ip_rel_memory_operand();
-        jumps.then(|| self.word(instruction.ip_rel_memory_address()))?
+        self.word(linkage::word(self.library, entry)?)
     }
 
     /// What the function that starts at `start` refers to.

@@ -32,15 +32,19 @@ impl<'l, 'a> Linkage<'l, 'a> {
     /// The function that the entry at `entry` jumps to, if it is one and the function the
     /// library's own.
     pub fn get(&self, entry: u64) -> Option<u64> {
-        let bytes = self.library.read(entry, ENTRY).ok()?;
-        let mut decoder = Decoder::with_ip(64, bytes, entry, DecoderOptions::NONE);
-        let mut instruction = decoder.decode();
-        if instruction.mnemonic() == Mnemonic::Endbr64 {
-            instruction = decoder.decode();
-        }
-        let jumps =
-            instruction.mnemonic() == Mnemonic::Jmp && instruction.is_ip_rel_memory_operand();
-        let word = jumps.then(|| instruction.ip_rel_memory_address())?;
-        self.words.get(&word).copied()
+        self.words.get(&word(self.library, entry)?).copied()
     }
+}
+
+/// The address of the word through which the entry of the procedure linkage table at `entry`
+/// jumps, if it is one.
+pub(crate) fn word(library: &Library<'_>, entry: u64) -> Option<u64> {
+    let bytes = library.read(entry, ENTRY).ok()?;
+    let mut decoder = Decoder::with_ip(64, bytes, entry, DecoderOptions::NONE);
+    let mut instruction = decoder.decode();
+    if instruction.mnemonic() == Mnemonic::Endbr64 {
+        instruction = decoder.decode();
+    }
+    let jumps = instruction.mnemonic() == Mnemonic::Jmp && instruction.is_ip_rel_memory_operand();
+    jumps.then(|| instruction.ip_rel_memory_address())
 }

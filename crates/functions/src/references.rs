@@ -5,7 +5,7 @@
 //! read by the numbers that the workload computed with; the next run may look up others.
 
 use crate::Function;
-use elf::{Library, PAGE, ProgramHeader, flags};
+use elf::{Error, Library, PAGE, ProgramHeader, Relocation, Symbol, flags};
 use iced_x86::{Decoder, DecoderOptions, Instruction, Mnemonic};
 use rayon::prelude::*;
 use std::collections::BTreeSet;
@@ -62,25 +62,55 @@ pub fn named(library: &Library<'_>, codes: impl Iterator<Item = Range<u64>>) -> 
     named
 }
 
-/// The functions of `all` that code of the library calls at their start, ascending.
-pub(crate) fn called(library: &Library<'_>, all: &[Function]) -> Vec<u64> {
-    let mut called: Vec<u64> = all
+/// The functions of `all` that are entered at their start, ascending: since code of the library
+/// calls them there or takes that address, or a symbol or a relocated word has it.
+pub(crate) fn entered(library: &Library<'_>, all: &[Function]) -> Vec<u64> {
+    let mut entered: Vec<u64> = all
         .par_chunks(1 << 12)
         .flat_map_iter(|part| {
-            let mut called = Vec::new();
+            let mut entered = Vec::new();
             decode(library, part.iter().map(|function| function.code.clone()), |instruction| {
-                if instruction.mnemonic() == Mnemonic::Call {
-                    called.push(instruction.near_branch_target());
+                match instruction.mnemonic() {
+                    Mnemonic::Call => entered.push(instruction.near_branch_target()),
+                    Mnemonic::Lea if instruction.is_ip_rel_memory_operand() => {
+                        entered.push(instruction.ip_rel_memory_address());
+                    }
+                    _ => {}
                 }
             });
-            called
+            entered
         })
         .collect();
-    called.par_sort_unstable();
-    called.dedup();
+    // A library whose tables are damaged is refused elsewhere.
+    let symbols = library.symbols().unwrap_or_default();
+    let exported = symbols.iter().filter(|symbol| symbol.is_code() && symbol.is_defined());
+    entered.extend(exported.map(|symbol| symbol.address));
+    entered.extend(relocated(library, &symbols).unwrap_or_default());
+    entered.par_sort_unstable();
+    entered.dedup();
     let start = |at: &u64| all.binary_search_by_key(at, |function| function.code.start).is_ok();
-    called.retain(start);
-    called
+    entered.retain(start);
+    entered
+}
+
+/// The addresses of the library's own that the loader writes into words, in any order.
+///
+/// # Errors
+/// What [`Error`] says of relocations that are not understood.
+pub(crate) fn relocated(library: &Library<'_>, symbols: &[Symbol<'_>]) -> Result<Vec<u64>, Error> {
+    let own = |index: u32| symbols.get(index as usize).filter(|symbol| symbol.is_defined());
+    let target = |relocation: &Relocation| match relocation.kind {
+        Relocation::RELATIVE => Some(relocation.addend as u64),
+        Relocation::R_64 | Relocation::GLOB_DAT => own(relocation.symbol)
+            .map(|symbol| symbol.address.wrapping_add_signed(relocation.addend)),
+        _ => None,
+    };
+    let mut targets: Vec<u64> = library.relocations()?.iter().filter_map(target).collect();
+    for address in library.relative_addresses()? {
+        let word = library.read(address, 8).ok().and_then(|word| word.first_chunk().copied());
+        targets.extend(word.map(u64::from_le_bytes));
+    }
+    Ok(targets)
 }
 
 /// Where the code at `code` calls and jumps to outside itself: each place and its target.

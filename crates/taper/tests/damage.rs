@@ -5,6 +5,7 @@ mod world;
 
 use many::{copied, packed, run};
 use std::fs;
+use std::process::Command;
 
 #[test]
 fn damage_is_said_and_nothing_damaged_runs() {
@@ -114,4 +115,35 @@ torch.library.call(1500, 1)";
     assert!(out.starts_with("b'' "), "{out}");
     // Where nobody catches it, the process ends and says why.
     assert!(!done.status.success() && said.contains("many::f1500 (many.so) is not in"), "{said}");
+}
+
+#[test]
+fn every_function_of_a_stripped_library_answers_or_raises() {
+    // Nothing tells the functions apart but the unwind tables. Some are on pages of those that
+    // ran, whole or in part.
+    let world = many::world(1500);
+    let library = world.packages().join("torch/lib/many.so");
+    let done = Command::new("strip").arg("--strip-all").arg(&library).status().unwrap();
+    assert!(done.success());
+    let workload = "import torch; [torch.library.caught(n) for n in range(0, 1000, 60)]";
+    let done =
+        world.taper(&["pack", "--cold", "drop", "--to", "dropped", "--", "python", "-c", workload]);
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let program = "
+import torch, ctypes
+torch.library.caught.restype = ctypes.c_char_p
+said = [torch.library.caught(n) for n in range(2000)]
+refused = [text for text in said if b'(many.so) is not in this package' in text]
+print(len(refused), said.count(b''), [text for text in said if text and text not in refused])
+assert all(said[n] == b'' for n in range(0, 1000, 60))";
+    let done = run(&world.path("dropped"), program, &[]);
+    let out = String::from_utf8_lossy(&done.stdout);
+    assert!(
+        done.status.success(),
+        "{:?} {out} {}",
+        done.status,
+        String::from_utf8_lossy(&done.stderr)
+    );
+    let counts: Vec<usize> = out.split(' ').take(2).map(|word| word.parse().unwrap()).collect();
+    assert!(counts[0] > 1500 && counts[1] >= 17 && counts[0] + counts[1] == 2000, "{out}");
 }

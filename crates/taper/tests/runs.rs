@@ -295,3 +295,56 @@ fn an_environment_that_changes_meanwhile_is_noticed() {
     assert_eq!(done.status.code(), Some(2), "{said}");
     assert!(said.contains("something came into"), "{said}");
 }
+
+#[test]
+fn a_package_is_summed_up_and_the_line_that_runs_it_does() {
+    let world = world();
+    world.install(
+        "torch-2.0.dist-info/METADATA",
+        "Name: torch\nVersion: 2.0\nRequires-Dist: idle\n",
+    );
+    world.install("idle.py", "");
+    world.install("idle.bin", &"idle".repeat(400_000));
+    world.install("idle-1.dist-info/METADATA", "Name: idle\nVersion: 1\n");
+    let files = ["idle.py", "idle.bin", "idle-1.dist-info/METADATA", "idle-1.dist-info/RECORD"];
+    world.install("idle-1.dist-info/RECORD", &files.map(|file| format!("{file},,\n")).concat());
+    let done = packed(&world, &["--no-verify"], "import torch.answers as a; print(a.TEXT)");
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.success(), "{said}");
+    let at = |what: &str| said.find(what).unwrap_or_else(|| panic!("{what:?} is not in: {said}"));
+    let order = [
+        at("out: "),
+        at("largest:"),
+        at("1.6 MB  idle.bin: "),
+        at("no run used these distributions, with their bytes before packing: idle (1.6 MB); \
+            --drop idle leaves the first out"),
+        at("to run it, with a Python 3."),
+    ];
+    assert!(order.is_sorted(), "{said}");
+    // The last line can be given to a shell.
+    let line = said.lines().last().unwrap();
+    let folder = world.path("env/bin");
+    let done = Command::new("/bin/sh")
+        .args(["-c", line])
+        .env("PATH", folder)
+        .current_dir(world.folder())
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8_lossy(&done.stdout), "b'42'\n", "{line}");
+    // And what it advises does that.
+    let done = world.taper(&[
+        "pack",
+        "--no-verify",
+        "--drop",
+        "idle",
+        "--to",
+        "less",
+        "--",
+        "python",
+        "-c",
+        "import torch",
+    ]);
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.success() && !said.contains("no run used"), "{said}");
+    assert!(world.path("out/idle.bin").exists() && !world.path("less/idle.bin").exists());
+}
