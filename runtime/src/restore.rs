@@ -300,6 +300,9 @@ impl Work<'_> {
     /// Decompresses the chunk into a copy that stays, for the pages that will be wanted.
     fn keep_copy(&mut self) -> *mut u8 {
         let (fresh, size) = self.decompress();
+        // Nobody is to change what will be run. Where that fails, it works nevertheless.
+        // SAFETY: the whole of a fresh mapping.
+        unsafe { libc::mprotect(fresh.cast(), size, libc::PROT_READ) };
         let place = &self.chunk.copy;
         match place.compare_exchange(ptr::null_mut(), fresh, Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) => fresh,

@@ -34,9 +34,15 @@ pub fn addressed(library: &Library<'_>, functions: &Functions) -> Result<PageSet
     ends.par_sort_unstable();
     ends.dedup();
     let mut pages = PageSet::new();
+    let mut last = None;
     for start in taken {
         let object = objects.partition_point(|object| object.start <= start).checked_sub(1);
         let object = object.and_then(|at| objects.get(at)).filter(|object| object.contains(&start));
+        // Many addresses may lie in one object; it is added once.
+        if object.is_some() && object == last {
+            continue;
+        }
+        last = object;
         let next = || ends.get(ends.partition_point(|end| *end <= start)).copied();
         let to_next = || start..next().unwrap_or(start + 1);
         pages.insert_addresses(object.cloned().unwrap_or_else(to_next));
