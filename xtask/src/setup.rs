@@ -201,10 +201,10 @@ fn base_python() -> Result<PathBuf> {
 /// The tests link small libraries of their own, and build small trees as PyTorch's is built.
 fn need_compiler() -> Result<()> {
     let there = |tool: &str| shell::succeeds(Command::new(tool).arg("--version"));
-    if ["g++", "strip", "cmake", "ninja", "gdb"].into_iter().all(there) {
+    if ["g++", "strip", "cmake", "ninja", "gdb", "ltrace"].into_iter().all(there) {
         return Ok(());
     }
-    install(&["g++", "libc6-dev", "binutils", "cmake", "ninja-build", "gdb"])
+    install(&["g++", "libc6-dev", "binutils", "cmake", "ninja-build", "gdb", "ltrace"])
 }
 
 /// Installs system packages, where this is a Debian on which we may.

@@ -14,6 +14,7 @@ mod library;
 mod names;
 mod pages;
 mod relative;
+mod sections;
 mod symbols;
 mod symtab;
 
@@ -23,6 +24,7 @@ pub use library::{FileOffset, Library, ProgramHeader, flags, machine, segment};
 pub use names::{NAMED, NameField};
 pub use pages::{MAX_PAGE, PAGE, PageNumber, PageSet};
 pub use relative::{Relative, encode};
+pub use sections::{LinkTables, Sections, sections};
 pub use symbols::{Symbol, VersionNeed, Versions};
 pub use symtab::LocalSymbol;
 

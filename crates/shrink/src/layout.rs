@@ -6,10 +6,11 @@ use crate::link::{self, Link};
 use crate::names::{self, Names};
 use crate::relative::{self, Packed};
 use crate::runs::{join, of_segment};
-use crate::sections::{Sections, sections};
+use crate::sections::sections;
 use crate::{Error, Limits, Shrunk};
 use elf::{
-    Extents, FileOffset, Library, PAGE, PageSet, ProgramHeader, Relative, congruent, flags, segment,
+    Extents, FileOffset, Library, PAGE, PageSet, ProgramHeader, Relative, Sections, congruent,
+    flags, segment,
 };
 use functions::{Functions, Tables};
 use std::collections::BTreeMap;
@@ -487,10 +488,7 @@ fn file_header(
     header[56..58].copy_from_slice(&(count as u16).to_le_bytes());
     header[58..64].fill(0);
     if let Some(sections) = sections {
-        header[40..48].copy_from_slice(&sections.offset.to_le_bytes());
-        // Bytes of a header, their number, and the one of the names.
-        let words = [64, sections.count, sections.count - 1];
-        header[58..64].copy_from_slice(words.map(u16::to_le_bytes).as_flattened());
+        sections.put(&mut header);
     }
     header
 }

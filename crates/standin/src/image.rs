@@ -7,12 +7,16 @@ use crate::relocate::{Kept, Target, is_code, kept};
 use crate::tables::{NewSymbol, Strings, dynamic, hash_table, symbols, versions};
 use crate::{Error, Wanted};
 use elf::{
-    Extents, FileOffset, Library, PAGE, PageSet, ProgramHeader, congruent, flags, segment, tag,
+    Extents, FileOffset, Library, LinkTables, PAGE, PageSet, ProgramHeader, Sections, congruent,
+    flags, segment, tag,
 };
 use functions::Functions;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::ops::Range;
+
+/// Bytes of the file's header, which the segments' headers follow.
+const HEADER: u64 = 64;
 
 /// What to make.
 #[derive(Debug, Clone, Copy)]
@@ -219,7 +223,7 @@ impl Layout {
         let unplaced = relocations(kept, &number, &BTreeMap::new(), 0);
         let (unplaced, apply) = packed(unplaced, &writable, 0, 0)?;
 
-        let mut place = Place { cursor: start + 64 };
+        let mut place = Place { cursor: start + HEADER };
         place.take(header_count as u64 * ProgramHeader::SIZE, 8);
         let symbols_at = place.take((list.len() as u64 + 1) * 24, 8);
         let hashes_at = place.take(hashes.len() as u64, 8);
@@ -367,14 +371,26 @@ impl Layout {
             return Err(Error::TooLarge("a stand-in whose headers were miscounted"));
         }
 
+        let sized = |at: u64, part: &[u8]| at..at + part.len() as u64;
+        let tables = LinkTables {
+            dynamic: dynamic_at..end,
+            symbols: sized(symbols_at, &symbol_table),
+            locals: 1,
+            strings: sized(strings_at, strings.bytes()),
+            versions: sized(numbers_at, &version_numbers),
+            needs: (0..0, 0),
+            defines: (sized(definitions_at, &definitions), names.len() as u32 + 1),
+        };
+        let sections = elf::sections(&tables, &headers, HEADER, offset);
+
         let mut bytes = vec![0; (end - start - 2 * PAGE) as usize];
         let mut put = |at: u64, pages: u64, part: &[u8]| {
             let from = (at - start - pages * PAGE) as usize;
             bytes[from..from + part.len()].copy_from_slice(part);
         };
-        put(start, 0, &file_header(headers.len()));
+        put(start, 0, &file_header(headers.len(), sections.as_ref()));
         let table: Vec<u8> = headers.iter().flat_map(ProgramHeader::to_bytes).collect();
-        put(start + 64, 0, &table);
+        put(start + HEADER, 0, &table);
         put(symbols_at, 0, &symbol_table);
         put(hashes_at, 0, &hashes);
         put(numbers_at, 0, &version_numbers);
@@ -406,6 +422,9 @@ impl Layout {
                 bytes[at..at + 8].copy_from_slice(&word.to_le_bytes());
             }
             file.bytes(bytes);
+        }
+        if let Some(sections) = sections {
+            file.bytes(sections.bytes);
         }
         Ok(Self { extents: file, original })
     }
@@ -472,19 +491,22 @@ fn original_functions(library: &Library<'_>, kept: &Kept) -> Result<Vec<(u64, u6
         .collect())
 }
 
-/// The file header (gABI figure 4-3) of a shared library for x86-64 without sections.
-fn file_header(count: usize) -> Vec<u8> {
+/// The file header (gABI figure 4-3) of a shared library for x86-64 with `count` segments.
+fn file_header(count: usize, sections: Option<&Sections>) -> Vec<u8> {
     let mut header = vec![0x7f, b'E', b'L', b'F', 2, 1, 1];
     header.resize(16, 0);
     header.extend(3u16.to_le_bytes());
     header.extend(62u16.to_le_bytes());
     header.extend(1u32.to_le_bytes());
     header.extend(0u64.to_le_bytes());
-    header.extend(64u64.to_le_bytes());
+    header.extend(HEADER.to_le_bytes());
     header.extend(0u64.to_le_bytes());
     header.extend(0u32.to_le_bytes());
-    for half in [64u16, 56, count as u16, 64, 0, 0] {
+    for half in [HEADER as u16, ProgramHeader::SIZE as u16, count as u16, 64, 0, 0] {
         header.extend(half.to_le_bytes());
+    }
+    if let Some(sections) = sections {
+        sections.put(&mut header);
     }
     header
 }

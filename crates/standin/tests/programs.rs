@@ -184,6 +184,54 @@ fn other_readers_take_it() {
     }
 }
 
+/// Dockerfiles strip what they install, and strip writes what sections hold.
+#[test]
+fn a_stripped_one_is_as_before() {
+    let world = World::new(&[]);
+    for words in [&[][..], &["6shared", "6throws"]] {
+        world.make(words);
+        let before = world.run("stand-in", true);
+        for how in ["--strip-debug", "--strip-unneeded", "--strip-all"] {
+            world.make(words);
+            let file = world.path("stand-in/libgpu.so.1");
+            let done = Command::new("strip").arg(how).arg(&file).output().unwrap();
+            assert!(done.status.success() && done.stderr.is_empty(), "{done:?}");
+            assert_eq!(world.run("stand-in", true), before, "{how}");
+        }
+    }
+}
+
+/// ltrace reads the sections of each library, and ends with one that has none.
+#[test]
+fn ltrace_runs_it() {
+    let world = World::new(&[]);
+    world.make(&["6shared", "6throws"]);
+    let mut ltrace = Command::new("ltrace");
+    ltrace.env("LD_LIBRARY_PATH", world.path("stand-in")).arg("-o").arg(world.path("calls"));
+    let Ok(done) = ltrace.arg(world.path("program")).output() else {
+        assert!(std::env::var_os("TAPER_TEST_BINARY").is_none(), "ltrace is not there");
+        return;
+    };
+    assert_eq!(text(&done), text(&world.run("stand-in", false)));
+    let calls = fs::read_to_string(world.path("calls")).unwrap();
+    assert!(calls.contains("shared") && calls.contains("absent"), "{calls}");
+}
+
+/// What a linker reads: names and their versions.
+#[test]
+fn programs_are_linked_with_it() {
+    let place = tempfile::tempdir().unwrap();
+    fs::write(place.path().join("v.map"), "GPU_1.5 { global: *; };\n").unwrap();
+    let script = format!("-Wl,--version-script={}", place.path().join("v.map").display());
+    let world = World::new(&[&script]);
+    world.make(&["6shared", "6throws"]);
+    let before = text(&world.run("stand-in", true));
+    world.compile(&["-O1", "program.cc", "stand-in/libgpu.so.1", "-o", "program"]);
+    assert_eq!(text(&world.run("stand-in", true)), before);
+    let said = Command::new("readelf").arg("-VW").arg(world.path("program")).output().unwrap();
+    assert!(String::from_utf8_lossy(&said.stdout).contains("GPU_1.5"), "{said:?}");
+}
+
 #[test]
 fn wants_follow_what_can_be_bound() {
     let world = World::new(&[]);
