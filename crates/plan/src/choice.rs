@@ -2,6 +2,7 @@
 
 use crate::Error;
 use environment::{Environment, File, normalized};
+use std::path::Path;
 
 /// Names that were given with one flag.
 #[derive(Debug, Clone, Default)]
@@ -28,6 +29,23 @@ impl Choice {
         }
     }
 
+    /// Checks, before anything runs, that each name means something in `environment`, or may
+    /// mean something that runs bring into scope from folders outside of site-packages.
+    pub fn check_early(&self, flag: &'static str, environment: &Environment) -> Result<(), Error> {
+        let plain = &environment.interpreter.sources.plain;
+        let known = |name: &str| {
+            let mut all = environment.files.iter();
+            all.any(|file| file.path.split(['/', '.']).next() == Some(first(name)))
+        };
+        let may_come = |name: &String| {
+            // A file of this name may lie in any folder.
+            let is_file = name.contains('.') && !name.contains('/') && !known(name);
+            plain.iter().any(|(folder, _)| is_file || may_lie(name, folder))
+        };
+        let names = self.names.iter().filter(|name| !may_come(name)).cloned().collect();
+        Self { names }.check(flag, environment)
+    }
+
     /// Whether a name means `file`.
     pub fn contains(&self, environment: &Environment, file: &File) -> bool {
         self.names.iter().any(|name| matches(name, environment, file))
@@ -51,6 +69,25 @@ fn matches(name: &str, environment: &Environment, file: &File) -> bool {
         || is_extension(&file.path, &module)
         || file.path.rsplit('/').next() == Some(name)
         || distribution.is_some_and(|owner| normalized(owner) == normalized(name))
+}
+
+/// Whether a name may mean something in `folder`: what it begins with is there, or something is
+/// installed there under this name.
+fn may_lie(name: &str, folder: &Path) -> bool {
+    let first = first(name);
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.map(|entry| entry.file_name()).any(|entry| {
+        let entry = entry.to_string_lossy();
+        let metadata = [".dist-info", ".egg-info"].iter().find_map(|end| entry.strip_suffix(end));
+        let installed = metadata.map(|both| both.split('-').next().unwrap_or(both));
+        entry.split('.').next() == Some(first)
+            || installed.is_some_and(|one| normalized(one) == normalized(name))
+    })
+}
+
+/// What a path or a dotted module begins with.
+fn first(name: &str) -> &str {
+    name.split(['/', '.']).next().unwrap_or(name)
 }
 
 /// Whether the library at `path` is the extension module at `module`: its name, a dot,

@@ -29,8 +29,6 @@ pub struct Modules<'a> {
 pub struct Otherwise<'p> {
     /// Groups of modules, the bodies of which wait where they may.
     pub deferred: &'p [Group],
-    /// What functions remember.
-    pub answers: &'p Answers,
     /// Whether it is to start as Python does.
     pub eager: bool,
 }
@@ -53,7 +51,7 @@ struct Module<'p> {
 }
 
 /// Every module with its bytecode: what the installer left, where Python would use it,
-/// and else compiled anew.
+/// and else compiled anew. `answers` is what its functions remember.
 /// With [`Cold::Keep`], the sources of what is in the store are there too.
 pub fn modules<'a>(
     environment: &Environment,
@@ -61,6 +59,7 @@ pub fn modules<'a>(
     fate: Cold,
     level: Level,
     otherwise: &Otherwise<'_>,
+    answers: &Answers,
 ) -> Result<Modules<'a>> {
     let interpreter = &environment.interpreter;
     let bytecode = Bytecode { magic: interpreter.magic, minor: interpreter.minor() };
@@ -136,7 +135,7 @@ pub fn modules<'a>(
         stored.sort_by_key(|(order, module)| (waits(module), *order));
         let stored: Vec<StoredModule> = stored.into_iter().map(|(_, module)| module).collect();
         let absent = absent::absent(environment, plan);
-        for entry in archive(&stored, otherwise.answers, &absent, level)? {
+        for entry in archive(&stored, answers, &absent, level)? {
             if let Content::Bytes(bytes) = &entry.content {
                 out.stored += bytes.len() as u64;
             }

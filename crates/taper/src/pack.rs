@@ -5,12 +5,15 @@ use crate::exit::{Exit, bad_input};
 use crate::modules::Otherwise;
 use crate::plan_record::Known;
 use crate::proofs::Proofs;
+use crate::ready::{self, Observing};
 use crate::runs::Runs;
 use crate::summary::Summary;
 use crate::talk::{Talk, megabytes};
 use crate::trace::{self, Identities, Order, trace};
 use crate::unchanged::State;
-use crate::{interrupt, learn, ready, scope, verify_command, view, waiting, write};
+use crate::waiting::{self, Looking};
+use crate::write::{self, Sources};
+use crate::{interrupt, learn, scope, verify_command, view};
 use anyhow::{Context, Result};
 use environment::{Environment, Interpreter};
 use package::{Bytes, FORMAT, Files, MANIFEST, Manifest, Stage};
@@ -47,13 +50,14 @@ pub fn run(command: &Pack, global: &Global, talk: &Talk) -> Result<Exit> {
         keep: Choice::new(&command.keep),
         drop: Choice::new(&command.drop),
     };
-    // Runs can bring modules into scope from elsewhere; otherwise a name that means nothing
-    // now means nothing later.
-    if environment.interpreter.sources.plain.is_empty() {
-        options.keep.check("keep", &environment)?;
-        options.drop.check("drop", &environment)?;
-    }
+    options.keep.check_early("keep", &environment)?;
+    options.drop.check_early("drop", &environment)?;
     let state = State::of(&environment);
+    // Without cold code, a package has what the traced runs called, and in those all bodies had
+    // run: where some have not, even the end of a program calls something else.
+    let eager = command.eager || options.cold == plan::Cold::Drop;
+    let proofs = Proofs::of(&environment, eager || command.no_cache);
+    let looking = (!eager).then(|| Looking::start(&environment, &proofs));
     let view = talk.phase("view", || view::for_cpu(&environment))?;
     let target = command.target.target.name();
     let runs = Runs::new(&command.run);
@@ -75,36 +79,30 @@ pub fn run(command: &Pack, global: &Global, talk: &Talk) -> Result<Exit> {
     learn::learn(&environment, &mut profile, &records, talk)?;
     // What is in scope depends on what runs used.
     let environment = scope::used(environment, &profile, &options.keep, &workload, talk);
-    // Without cold code, a package has what the traced runs called, and in those all bodies had
-    // run: where some have not, even the end of a program calls something else.
-    let eager = command.eager || options.cold == plan::Cold::Drop;
-    let proofs = Proofs::of(&environment, eager || command.no_cache);
-    let deferred =
-        if eager { Vec::new() } else { waiting::groups(&environment, &mut profile, &proofs, talk) };
+    let deferred = looking
+        .map(|looking| waiting::groups(&environment, &mut profile, looking, talk))
+        .unwrap_or_default();
     let plan = talk.phase("plan", || plan::plan(&environment, &profile, &view.gpu, &options))?;
     let Some(stage) = stage else {
         tell_plan(&plan, global, talk)?;
         return Ok(Exit::Done);
     };
 
-    let observed = if eager {
-        answers::Observed::default()
-    } else {
-        ready::observe(&environment, &plan, &proofs, talk)
-    };
+    let observing =
+        if eager { Observing::nothing() } else { ready::observe(&environment, &plan, &proofs) };
     let outcome = talk.phase("write", || {
         let level = command.level.store();
-        let answers = ready::answers(&observed);
+        let sources = Sources { environment: &environment, view: &view, plan: &plan, level };
         let known = Known {
             gpu: &view.gpu,
             profile: &profile,
-            otherwise: Otherwise { deferred: &deferred, answers: &answers, eager: command.eager },
+            otherwise: Otherwise { deferred: &deferred, eager: command.eager },
             cpu: command.target.cpu.name(),
             eager: command.eager,
             keep: &command.keep,
             drop: &command.drop,
         };
-        write::write(&environment, &view, &plan, level, &known, &stage, talk)
+        write::write(&sources, &known, observing, &stage, talk)
     })?;
     let original: u64 = plan.files.iter().map(|file| file.size).sum();
     let others: u64 = outcome.written.iter().map(|file| file.size).sum();
@@ -132,7 +130,7 @@ pub fn run(command: &Pack, global: &Global, talk: &Talk) -> Result<Exit> {
         verified: None,
         reasons: outcome.reasons.clone(),
         deferred: deferred.iter().map(waiting::described).collect(),
-        remembered: ready::described(&observed),
+        remembered: ready::described(&outcome.observed),
         whole: plan.whole.clone(),
     };
     describe(&stage, &mut manifest, others)?;

@@ -19,8 +19,9 @@ use std::path::{Path, PathBuf};
 /// Bytes of an answer, at most.
 const MOST: u64 = 1 << 26;
 
-/// Answers that are remembered, at most; the oldest go.
+/// Answers that are remembered, at most, and their bytes; the oldest go.
 const ANSWERS: usize = 64;
+const TOTAL: u64 = 1 << 28;
 
 /// Variables that differ between terminals and say nothing to Python.
 const UNHEARD: [&str; 13] = [
@@ -40,6 +41,7 @@ const UNHEARD: [&str; 13] = [
 ];
 
 /// Answers about one environment.
+#[derive(Clone)]
 pub struct Proofs {
     /// The folder, and the hash of what answers depend on; `None` where nothing is remembered.
     place: Option<(PathBuf, Hasher)>,
@@ -107,14 +109,26 @@ fn remember(folder: &Path, path: &Path, answer: &[u8]) -> std::io::Result<()> {
     file.write_all(blake3::hash(answer).as_bytes())?;
     file.write_all(answer)?;
     file.persist(path)?;
+    forget(folder, ANSWERS, TOTAL)
+}
+
+/// Removes the oldest answers, until there are at most `count` of at most `total` bytes.
+fn forget(folder: &Path, count: usize, total: u64) -> std::io::Result<()> {
     let mut all = Vec::new();
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
-        all.push((entry.metadata()?.modified()?, entry.path()));
+        let about = entry.metadata()?;
+        all.push((about.modified()?, entry.path(), about.len()));
     }
-    all.sort();
-    let many = all.len().saturating_sub(ANSWERS);
-    all[..many].iter().for_each(|(_, path)| drop(fs::remove_file(path)));
+    // The newest first.
+    all.sort_by(|a, b| b.cmp(a));
+    let mut sum = 0;
+    for (number, (_, path, size)) in all.iter().enumerate() {
+        sum += size;
+        if number >= count || sum > total {
+            drop(fs::remove_file(path));
+        }
+    }
     Ok(())
 }
 
@@ -231,6 +245,10 @@ mod tests {
             let folder = place.path().join("deep");
             remember(&folder, &folder.join(number.to_string()), b"").unwrap();
         }
-        assert_eq!(fs::read_dir(place.path().join("deep")).unwrap().count(), ANSWERS);
+        let folder = place.path().join("deep");
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), ANSWERS);
+        // An answer of no bytes has the 32 of its hash.
+        forget(&folder, ANSWERS, 10 * 32).unwrap();
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 10);
     }
 }

@@ -7,10 +7,14 @@ use environment::Environment;
 use package::{Answers, Remembered};
 use plan::{Action, Plan};
 use std::collections::BTreeMap;
+use std::thread::JoinHandle;
 
-/// What imports of the package's modules find out each time, as `plan` has them. Nothing where
-/// they cannot be imported under observation, with a warning.
-pub fn observe(environment: &Environment, plan: &Plan, proofs: &Proofs, talk: &Talk) -> Observed {
+/// Imports under observation, while something else is done.
+pub struct Observing(Option<JoinHandle<Result<Observed, answers::Error>>>);
+
+/// Begins to look at what imports of the package's modules find out each time, as `plan` has
+/// them.
+pub fn observe(environment: &Environment, plan: &Plan, proofs: &Proofs) -> Observing {
     let mut modules = Vec::new();
     for file in &plan.files {
         if let Action::Module { stored: Some(place), cold: false, .. } = file.action {
@@ -19,20 +23,38 @@ pub fn observe(environment: &Environment, plan: &Plan, proofs: &Proofs, talk: &T
     }
     modules.sort();
     let modules: Vec<String> = modules.into_iter().map(|(_, name)| name).collect();
-    let interpreter = &environment.interpreter;
-    let found = talk.phase("answers", || {
+    let (python, folders) =
+        (environment.interpreter.executable.clone(), environment.interpreter.site_packages.clone());
+    let proofs = proofs.clone();
+    Observing(Some(std::thread::spawn(move || {
         let names = modules.join("\n");
         proofs.answer(
             &[b"answers", names.as_bytes()],
             |bytes| Some(Ok(Observed::from_bytes(bytes)?)),
             |found| found.as_ref().ok().map(Observed::to_bytes),
-            || answers::observe(&interpreter.executable, &interpreter.site_packages, &modules),
+            || answers::observe(&python, &folders, &modules),
         )
-    });
-    found.unwrap_or_else(|error| {
-        Talk::warn(&format!("{error}; each start compiles and reads anew"));
+    })))
+}
+
+impl Observing {
+    /// Nothing is looked at, and nothing found.
+    pub fn nothing() -> Self {
+        Self(None)
+    }
+
+    /// What was found. Nothing where modules cannot be imported under observation, with a
+    /// warning.
+    pub fn found(self) -> Observed {
+        let Some(looking) = self.0 else { return Observed::default() };
+        let why = match looking.join() {
+            Ok(Ok(found)) => return found,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "a fault in taper ended the observation of imports".to_owned(),
+        };
+        Talk::warn(&format!("{why}; each start compiles and reads anew"));
         Observed::default()
-    })
+    }
 }
 
 /// What of it a package holds.

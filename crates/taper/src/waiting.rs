@@ -9,18 +9,65 @@ use environment::Environment;
 use package::Deferred;
 use plan::MappedFile;
 use profile::Profile;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::thread::JoinHandle;
 
 /// The library with the allocators, and the function that gives one, which a package calls
 /// for itself (`runtime/python/gates.py`): no workload need have done so.
 const ALLOCATORS: (&str, &str) =
     ("torch/lib/libc10.so", "_ZN3c1012GetAllocatorERKNS_10DeviceTypeE");
 
+/// A look at what each of [`defer::CANDIDATES`] does, while something else is done: it takes a
+/// processor for some seconds, and a traced workload seldom needs all.
+pub struct Looking {
+    proofs: Proofs,
+    python: PathBuf,
+    roots: BTreeMap<&'static str, JoinHandle<Result<Group, defer::Error>>>,
+}
+
+impl Looking {
+    /// Begins. What the runs will import is not known yet; few that import torch do without.
+    pub fn start(environment: &Environment, proofs: &Proofs) -> Self {
+        let python = &environment.interpreter.executable;
+        let start = |root: &'static str| {
+            let (proofs, python) = (proofs.clone(), python.clone());
+            (root, std::thread::spawn(move || prove(&proofs, &python, root)))
+        };
+        let there = |root: &&str| {
+            let path = root.replace('.', "/");
+            [".py", "/__init__.py"]
+                .iter()
+                .any(|end| environment.file(&(path.clone() + end)).is_some())
+        };
+        let roots = defer::CANDIDATES.into_iter().filter(there).map(start).collect();
+        Self { proofs: proofs.clone(), python: python.clone(), roots }
+    }
+
+    /// What was found of `root`.
+    fn found(&mut self, root: &str) -> Result<Group, defer::Error> {
+        let looked = self.roots.remove(root).and_then(|looking| looking.join().ok()?.ok());
+        // A signal that stops a workload reaches all of a terminal's processes: then again.
+        looked.map_or_else(|| prove(&self.proofs, &self.python, root), Ok)
+    }
+}
+
+/// What the group of `root` does. That it could not be asked is no answer.
+fn prove(proofs: &Proofs, python: &Path, root: &str) -> Result<Group, defer::Error> {
+    proofs.answer(
+        &[b"defer", root.as_bytes()],
+        |bytes| Some(Ok(serde_json::from_slice(bytes).ok()?)),
+        |found| serde_json::to_vec(found.as_ref().ok()?).ok(),
+        || defer::prove(python, root),
+    )
+}
+
 /// The groups of modules whose bodies could wait, as the profile's runs imported them, with
 /// what was found of each. That one cannot be looked at is something that speaks against it.
 pub fn groups(
     environment: &Environment,
     profile: &mut Profile,
-    proofs: &Proofs,
+    mut looking: Looking,
     talk: &Talk,
 ) -> Vec<Group> {
     let minor = environment.interpreter.minor();
@@ -46,18 +93,9 @@ pub fn groups(
         return roots.into_iter().map(|root| against(root, objection.clone())).collect();
     };
     let groups: Vec<Group> = talk.phase("defer", || {
-        let python = &environment.interpreter.executable;
-        // That it could not be asked is no answer.
-        let prove = |root: &str| {
-            let found = proofs.answer(
-                &[b"defer", root.as_bytes()],
-                |bytes| Some(Ok(serde_json::from_slice(bytes).ok()?)),
-                |found| serde_json::to_vec(found.as_ref().ok()?).ok(),
-                || defer::prove(python, root),
-            );
-            found.unwrap_or_else(|error| against(root, error.to_string()))
-        };
-        roots.into_iter().map(prove).collect()
+        let mut found =
+            |root| looking.found(root).unwrap_or_else(|error| against(root, error.to_string()));
+        roots.into_iter().map(&mut found).collect()
     });
     if groups.iter().any(Group::may_wait)
         && let Some(used) = profile.libraries.get_mut(ALLOCATORS.0)

@@ -3,10 +3,12 @@
 use crate::cold::{self, Revived};
 use crate::modules::{self, bytecode_path};
 use crate::plan_record::{self, Known};
+use crate::ready::{self, Observing};
 use crate::spoken::{Spoken, StandIns};
 use crate::talk::Talk;
 use crate::tools;
 use crate::view::{NOT_HERE, View};
+use answers::Observed;
 use anyhow::{Context, Result};
 use elf::{Library, PageSet};
 use environment::Environment;
@@ -33,6 +35,21 @@ pub struct Outcome {
     pub reasons: BTreeMap<String, u64>,
     /// The largest files, with why they are there.
     pub largest: Vec<(String, u64, Reason)>,
+    /// What imports find out each time.
+    pub observed: Observed,
+}
+
+/// What a package is made of.
+#[derive(Clone, Copy)]
+pub struct Sources<'a> {
+    /// Where its files come from.
+    pub environment: &'a Environment,
+    /// What it is to stand for.
+    pub view: &'a View,
+    /// What becomes of each file.
+    pub plan: &'a Plan,
+    /// How hard to compress.
+    pub level: Level,
 }
 
 /// Files of which a person is told.
@@ -68,19 +85,17 @@ enum Made<'a> {
     Revived(Revived),
 }
 
-/// Writes what `plan` says into `stage` and reads every shrunk library again.
+/// Writes what the plan says into `stage` and reads every shrunk library again. Meanwhile,
+/// `observing` goes on: only the modules need what it finds.
 pub fn write(
-    environment: &Environment,
-    view: &View,
-    plan: &Plan,
-    level: Level,
+    sources: &Sources<'_>,
     known: &Known<'_>,
+    observing: Observing,
     stage: &Stage,
     talk: &Talk,
 ) -> Result<Outcome> {
-    talk.step("compresses modules");
-    let modules = modules::modules(environment, plan, plan.cold, level, &known.otherwise)?;
-    let mut units = modules.units;
+    let Sources { environment, view, plan, level } = *sources;
+    let mut units = Vec::new();
     talk.step("divides libraries");
     let stand_ins = stand_ins(environment, view, plan)?;
     let spoken = Spoken::of(environment, plan, &stand_ins)?;
@@ -99,6 +114,13 @@ pub fn write(
     talk.step("compresses code that no run touched");
     let mut cold = cold::write(revived, level)?;
     let contents = std::mem::take(&mut cold.contents);
+    talk.step("imports modules under observation");
+    let observed = observing.found();
+    talk.step("compresses modules");
+    let answers = ready::answers(&observed);
+    let modules =
+        modules::modules(environment, plan, plan.cold, level, &known.otherwise, &answers)?;
+    units.extend(modules.units);
     let there = |unit: &Unit<'_>| unit.entry.path == cold::RUNTIME;
     let has_runtime = units.iter().any(there);
     // The modules may have brought it.
@@ -107,6 +129,7 @@ pub fn write(
     let mut outcome = Outcome {
         stored: modules.stored + cold.stored,
         stored_original: modules.original + cold.original,
+        observed,
         ..Outcome::default()
     };
     talk.step("compresses headers");

@@ -276,6 +276,33 @@ fn what_cannot_work_is_refused_before_anything_runs() {
     nothing_is_left(&world);
 }
 
+/// Runs can bring modules from folders of PYTHONPATH; a name that is in none of those, either,
+/// never means anything.
+#[test]
+fn names_are_checked_early_beside_folders_of_modules() {
+    let world = world();
+    fs::create_dir_all(world.path("mine/extra")).unwrap();
+    fs::create_dir_all(world.path("mine/Some_Thing-1.0.dist-info")).unwrap();
+    fs::write(world.path("mine/extra/__init__.py"), "").unwrap();
+    let ran = "import os; open('ran', 'w'); os._exit(7)";
+    for (name, early) in [
+        ("no_such_name", true),
+        ("torch.no_such_name", true),
+        ("extra", false),
+        ("extra.part", false),
+        ("some-thing", false),
+        ("some_file.txt", false),
+    ] {
+        let words = ["pack", "--to", "out", "--keep", name, "--", "python", "-c", ran];
+        let mut packing = command(&world, &words);
+        packing.env("PYTHONPATH", world.path("mine"));
+        let (status, said) = end(packing.spawn().unwrap());
+        assert_eq!(status.code(), Some(2), "{name}: {said}");
+        assert_eq!(said.contains(&format!("--keep {name}")), early, "{name}: {said}");
+        assert_eq!(fs::remove_file(world.path("ran")).is_err(), early, "{name}: {said}");
+    }
+}
+
 #[test]
 fn an_environment_that_changes_meanwhile_is_noticed() {
     let world = world();
