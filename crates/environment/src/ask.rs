@@ -1,5 +1,6 @@
 //! Programs of taper's own that run in the environment's interpreter.
 
+use crate::child::bound;
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -15,16 +16,16 @@ pub fn ask(
     question: &[u8],
     variables: &[(&str, &str)],
 ) -> Result<Vec<u8>, String> {
-    let mut child = Command::new(python)
+    let mut command = Command::new(python);
+    command
         .args(["-B", "-W", "ignore", "-c", script])
         .envs(variables.iter().copied())
         // Nothing lies in this folder that could be imported.
         .current_dir("/proc/self/fdinfo")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(|error| error.to_string())?;
+        .stderr(Stdio::piped());
+    let mut child = bound(&mut command).spawn().map_err(|error| error.to_string())?;
     if let Some(mut input) = child.stdin.take() {
         // If it ended, its exit code says more.
         let _ = input.write_all(question);

@@ -4,6 +4,7 @@
 //! once, to ask where it imports from.
 
 mod ask;
+mod child;
 mod distribution;
 mod interpreter;
 mod kind;

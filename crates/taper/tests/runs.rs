@@ -201,6 +201,31 @@ if os.path.getsize('count') == int(sys.argv[1]):
     }
 }
 
+/// What taper itself starts beside a phase, with whatever it waits for.
+#[test]
+fn what_observes_imports_ends_with_a_pack_that_is_killed() {
+    let waits = "import os, time
+if os.environ.get('PYTHONHASHSEED') == '1':
+    open(os.environ['NEWS'] + '.part', 'w').write(str(os.getpid()))
+    os.rename(os.environ['NEWS'] + '.part', os.environ['NEWS'])
+    time.sleep(600)
+";
+    let world = World::with_torch(&[("torch/__init__.py", waits)]);
+    world.compile();
+    fs::create_dir(world.path("temporary")).unwrap();
+    let words = ["pack", "--to", "out", "--cpu", "native", "--", "python", "-c", "import torch"];
+    let mut packing = command(&world, &words);
+    let mut child = packing.env("NEWS", world.path("told")).spawn().unwrap();
+    let process = wait_for(&world.path("told"));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let start = Instant::now();
+    while runs(&process) {
+        assert!(start.elapsed() < Duration::from_secs(20), "{process} runs on");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
 fn packed(world: &World, flags: &[&str], program: &str) -> Output {
     fs::write(world.path("app.py"), program).unwrap();
     let words = [&["pack", "--to", "out"], flags, &["--", "python", "app.py"]].concat();
