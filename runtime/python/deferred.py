@@ -235,6 +235,9 @@ class Group:
             for name in asked:
                 self._watch_native(name, needs)
                 others.discard(name)
+        for name in _READ_NAMES:
+            if hasattr(native, name):
+                self._watch_native(name, lambda words: True)
         # This version of torch has more that answer otherwise without the bodies.
         for name in sorted(others):
             self._watch_native(name, lambda words: True)
@@ -274,12 +277,12 @@ class Group:
         self._hook = gates.AllocatorHook(plan["device"], plan["allocator"], self.settle)
 
     def _watch_native(self, name, needs):
-        """Lets the bodies run before a function of torch._C, or of a module in it, where `needs`
-        says so of its words."""
+        """Lets the bodies run before a function of torch._C, or of a module in it, or a method of a
+        class there (`Graph().create`), where `needs` says so of its words."""
         owner = sys.modules["torch._C"]
         *modules, last = name.split(".")
         for one in modules:
-            owner = getattr(owner, one)
+            owner = getattr(owner, one.removesuffix("()"))
         for place, name in [(owner, last), *self._holders(name)]:
             self._replace(place, name, lambda f: self._gate(f, needs))
 
@@ -369,6 +372,15 @@ _ASK_FOR_ALL = (
     "_dispatch_get_registrations_for_dispatch_key",
     "_dispatch_call_boxed",
     "_jit_get_all_schemas",
+)
+
+
+# Functions of torch._C that read the names of operators from files. `torch.jit.load` tries
+# without the bodies first (`_second_try`).
+_READ_NAMES = (
+    "_load_for_lite_interpreter",
+    "_load_for_lite_interpreter_from_buffer",
+    "_import_ir_module_from_package",
 )
 
 

@@ -166,6 +166,7 @@ programs! {
     operators_of_programs_work_as_before: "library";
     pickles_name_the_same_types: "pickled";
     quantized_models_give_the_same: "quantize";
+    saved_programs_and_graphs_find_operators: "readers";
     scripted_modules_are_the_same: "script";
     the_dispatcher_has_the_same_state: "dispatcher";
     threads_and_forks_see_all_or_nothing: "threads";

@@ -254,6 +254,8 @@ class Watch:
     def __init__(self, root):
         self.root = root
         self.result = None
+        # An operator that it adds.
+        self.fresh = None
 
     def find_spec(self, name, path=None, target=None):
         if name != self.root:
@@ -334,7 +336,11 @@ class Watch:
             if f"{parent}.{key}" in members[1:]
         ]
         # What is asked about: one that is changed and one that is new.
-        samples = [min(names) for names in (altered, after.keys() - operators.keys()) if names]
+        fresh = sorted(after.keys() - operators.keys())
+        self.fresh = next(filter(of_one_tensor, fresh), None)
+        if fresh and self.fresh is None:
+            objections.append("none of its operators can be asked for in TorchScript")
+        samples = [name for name in (min(altered, default=None), self.fresh) if name]
         given = calls(samples, sorted(keys))
         asks = [] if objections else differing(asked, given)
         self.result = {
@@ -358,6 +364,23 @@ class Watch:
             },
             "objections": sorted(set(objections)),
         }
+
+
+def of_one_tensor(name):
+    """Whether the operator `name` makes a tensor of a tensor."""
+    schemas = sys.modules["torch._C"]._jit_get_schemas_for_operator(name)
+    alone = [[str(one.type) for one in two] for s in schemas for two in (s.arguments, s.returns)]
+    return alone == [["Tensor"], ["Tensor"]]
+
+
+def script(name):
+    """A saved TorchScript function that calls the operator `name` with a tensor, in base64."""
+    import base64
+
+    native = sys.modules["torch._C"]
+    graph = native.parse_ir(f"graph(%a : Tensor):\n  %b : Tensor = {name}(%a)\n  return (%b)\n")
+    made = native._create_function_from_graph("forward", graph)
+    return base64.b64encode(made.save_to_buffer()).decode()
 
 
 def guarded(name):
@@ -397,6 +420,7 @@ def main():
         said = answers(result["asks"], given)
         result["asks"] = [[*job, one] for job, one in zip(result["asks"], said) if one != "died"]
         result["digest"] = digest(dispatcher(sys.modules["torch._C"]))
+        result["script"] = script(watch.fresh) if watch.fresh else ""
     sys.stdout.write(json.dumps(result))
     sys.stdout.flush()
     import os

@@ -7,6 +7,7 @@ in a child process: some abort on purpose.
 """
 
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -21,6 +22,12 @@ _PATIENCE = 6
 
 # Child processes that may die, one after the other.
 _DEATHS = 200
+
+# Elements of an answer that are looked at.
+_FEW = 20
+
+# What methods give that only say something.
+_SAYS = r"(?:str|bool|int|(?:[a-z.]+\.)?(?:Iterator|[Ll]ist|Sequence)\[)"
 
 # What a signature names that could be the name of an operator.
 _WORDS = re.compile(r"\bstr\b|object|Any|Iterable|Sequence|\bbytes\b")
@@ -37,10 +44,11 @@ def digest(state):
 
 
 def functions():
-    """Functions in torch._C and the modules in it that a name of an operator, or nothing, may
-    be given to, by their names."""
+    """Functions in torch._C and the modules in it, and methods of classes there that can be made
+    of nothing, that a name of an operator, or nothing, may be given to, by their names."""
     native = sys.modules["torch._C"]
     found, open_, seen = {}, [("", native)], set()
+    kinds = {}
     while open_:
         prefix, module = open_.pop()
         if id(module) in seen:
@@ -50,16 +58,44 @@ def functions():
             if isinstance(value, types.BuiltinFunctionType):
                 if _may_ask(value):
                     found[prefix + name] = value
+            elif isinstance(value, type) and value.__module__.partition(".")[0] == "torch":
+                kinds[prefix + name] = value
             elif isinstance(value, types.ModuleType) and value.__name__.startswith("torch._C"):
                 open_.append((f"{prefix}{name}.", value))
+    return found | _methods(kinds)
+
+
+# Classes that can be made of nothing, by their names; found out once.
+_PLAIN = []
+
+
+def _methods(kinds):
+    """Methods of classes that can be made of nothing: functions that call one on a new object."""
+    if not _PLAIN:
+        names = sorted(kinds)
+        made = in_children(names, lambda name: kinds[name]() is not None)
+        _PLAIN.extend(name for name, said in zip(names, made) if said is True)
+    found = {}
+    for name in _PLAIN:
+        for method, value in sorted(vars(kinds[name]).items()):
+            special = method.startswith("__") or method == "_pybind11_conduit_v1_"
+            if callable(value) and not special and _may_ask(value, method):
+                found[f"{name}().{method}"] = _on_new(kinds[name], method)
     return found
 
 
-def _may_ask(function):
-    """Whether a function's signature, if it tells one, has room for a name or for nothing."""
-    start = re.escape(function.__name__)
-    told = re.findall(rf"^(?:\d+\. )?{start}\((.*)\) -> ", function.__doc__ or "", re.M)
-    return not told or any(not one.strip() or _WORDS.search(one) for one in told)
+def _on_new(kind, method):
+    return lambda *words: getattr(kind(), method)(*words)
+
+
+def _may_ask(function, name=None):
+    """Whether a function's signature, if it tells one, has room for a name or for nothing; that
+    of the method `name` beside the object. A method that tells none is not asked: one of an
+    event takes a text for a stream, and says whatever lies there in memory."""
+    start = re.escape(name or function.__name__)
+    own = "(?:self: [^,)]*(?:, )?)?" if name else ""
+    told = re.findall(rf"^(?:\d+\. )?{start}\({own}(.*)\) -> ", function.__doc__ or "", re.M)
+    return not (told or name) or any(not one.strip() or _WORDS.search(one) for one in told)
 
 
 def calls(operators, keys):
@@ -77,20 +113,41 @@ def calls(operators, keys):
     return sorted(set(made), key=repr)
 
 
+def told(said, deep=3):
+    """What an answer says, with what its methods say that take nothing: a graph is read as text,
+    and its nodes look for their operators later."""
+    # All that there is is listed in the order of registration, which nothing rests on.
+    text = repr(sorted(map(repr, said)) if type(said) is list else said)
+    if deep == 0 or isinstance(said, (str, bytes, int, float)):
+        return text
+    if hasattr(said, "__next__"):
+        return text + "".join(told(one, deep - 1) for one in itertools.islice(said, _FEW))
+    kind = type(said)
+    if kind.__module__.partition(".")[0] == "torch":
+        for name in sorted(vars(kind)):
+            signature = getattr(vars(kind)[name], "__doc__", None) or ""
+            if name.startswith("_") or not re.match(rf"{re.escape(name)}\(self: [^,)]*\) -> {_SAYS}", signature):
+                continue
+            try:
+                text += told(getattr(said, name)(), deep - 1)
+            except Exception as error:
+                text += f"{type(error).__name__}: {error}"
+    return text
+
+
 def one_answer(function, words):
     try:
-        said = function(*words)
-        # All that there is is listed in the order of registration, which nothing rests on.
-        said = repr(sorted(map(repr, said)) if type(said) is list else said)
+        said = told(function(*words))
     except BaseException as error:
         said = f"{type(error).__name__}: {error}"
     said = re.sub("0x[0-9a-f]+", "0x", said)
     return hashlib.sha256(said.encode("utf-8", "replace")).hexdigest()[:16]
 
 
-def in_children(jobs, do):
+def in_children(jobs, do, about=lambda job: None):
     """Does each of `jobs` in a child process, and gives what `do` says of each, in their order;
-    "died" for one in which its process dies or takes too long, and another goes on."""
+    "died" for one in which its process dies or takes too long, and for those after it that
+    are `about` the same thing, and another goes on."""
     said, first = [], 0
     while first < len(jobs) and said.count("died") < _DEATHS:
         read, write = os.pipe()
@@ -102,7 +159,10 @@ def in_children(jobs, do):
             said += map(json.loads, out)
         os.waitpid(child, 0)
         if len(said) < len(jobs):
+            fatal = about(jobs[len(said)])
             said.append("died")
+            while fatal is not None and len(said) < len(jobs) and about(jobs[len(said)]) == fatal:
+                said.append("died")
         first = len(said)
     return said + ["died"] * (len(jobs) - len(said))
 
@@ -129,7 +189,7 @@ def answers(jobs, given):
     """The answers to calls: each of `jobs` is a function's name and the number of one of the
     calls `given`."""
     known = functions()
-    return in_children(jobs, lambda job: one_answer(known[job[0]], given[job[1]]))
+    return in_children(jobs, lambda job: one_answer(known[job[0]], given[job[1]]), lambda job: job[0])
 
 
 class Before:
