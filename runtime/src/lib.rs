@@ -1,7 +1,8 @@
 //! The runtime of a package: a small library without std that brings back what lies
 //! compressed in it.
 //!
-//! [`library`] knows the shrunk libraries that are loaded, [`signals`] sees a fault on a
+//! [`library`] knows the shrunk libraries that are loaded, and [`found`] looks for others,
+//! [`signals`] sees a fault on a
 //! page that is not there and hands on every other, [`restore`] puts the page in its
 //! place, [`refuse`] answers calls of what is not in the package, [`record`] keeps a list of both
 //! for the next package. [`modules`] and [`gate`] are what the package's Python side calls. In the fault
@@ -10,6 +11,7 @@
 #![no_std]
 
 mod bind;
+mod found;
 mod gate;
 mod library;
 mod map;

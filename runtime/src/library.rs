@@ -5,7 +5,7 @@ use crate::{bind, map, restore, signals, slots};
 use core::ffi::{CStr, c_char, c_int, c_void};
 use core::ptr;
 use core::slice;
-use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use note::{Note, PAGE};
 use store::Store;
 
@@ -131,6 +131,25 @@ pub unsafe extern "C" fn taper_library(note: *mut u8, length: u32, base: usize, 
         return;
     }
     // SAFETY: the caller's promise.
+    unsafe { enter(note, length, base) };
+}
+
+/// Lists a library, unless it is listed. False where that is not possible: this thread was
+/// interrupted while it did so.
+///
+/// # Safety
+/// As for [`taper_library`].
+pub unsafe fn enter(note: *mut u8, length: u32, base: usize) -> bool {
+    let Some(_entering) = Entering::begin() else { return false };
+    let known = |entry: &Entry| {
+        entry.note.load(Ordering::Relaxed) == note && entry.end.load(Ordering::Relaxed) != 0
+    };
+    let count = COUNT.load(Ordering::Relaxed).min(LIBRARIES);
+    if ENTRIES[..count].iter().any(known) {
+        signals::take();
+        return true;
+    }
+    // SAFETY: the caller's promise.
     let bytes = unsafe { slice::from_raw_parts(note, length as usize) };
     let Ok(read) = Note::open(bytes) else {
         Line::new().text("the note of a library is damaged; copy the package again").end();
@@ -144,7 +163,6 @@ pub unsafe extern "C" fn taper_library(note: *mut u8, length: u32, base: usize, 
     };
     let start = base + first as usize * PAGE as usize;
     let end = base + last * PAGE as usize;
-    let count = COUNT.load(Ordering::Relaxed).min(LIBRARIES);
     let free = ENTRIES[..count].iter().position(|entry| entry.end.load(Ordering::Relaxed) == 0);
     let index = free.unwrap_or(count);
     let Some(entry) = ENTRIES.get(index) else {
@@ -165,9 +183,47 @@ pub unsafe extern "C" fn taper_library(note: *mut u8, length: u32, base: usize, 
         COUNT.store(index + 1, Ordering::Release);
     }
     signals::take();
+    true
+}
+
+/// The right to change the list, of one thread at a time. Whoever finds a library in a handler
+/// of faults does not hold the loader's lock.
+struct Entering;
+
+/// The process and the thread that change the list; 0 for nobody.
+static OWNER: AtomicU64 = AtomicU64::new(0);
+
+impl Entering {
+    /// Waits for the right; `None` where this thread has it.
+    fn begin() -> Option<Self> {
+        // SAFETY: they take nothing.
+        let (process, thread) = unsafe { (libc::getpid(), libc::syscall(libc::SYS_gettid)) };
+        let own = (process as u64) << 32 | thread as u64 & 0xffff_ffff;
+        loop {
+            let owner = OWNER.load(Ordering::Acquire);
+            if owner == own {
+                return None;
+            }
+            // A thread of the process that this one was forked from is not here.
+            let free = owner >> 32 != process as u64;
+            let swap = OWNER.compare_exchange(owner, own, Ordering::AcqRel, Ordering::Relaxed);
+            if free && swap.is_ok() {
+                return Some(Self);
+            }
+            // SAFETY: it takes nothing.
+            unsafe { libc::sched_yield() };
+        }
+    }
+}
+
+impl Drop for Entering {
+    fn drop(&mut self) {
+        OWNER.store(0, Ordering::Release);
+    }
 }
 
 fn forget(note: *mut u8) {
+    let _entering = Entering::begin();
     for entry in &ENTRIES[..COUNT.load(Ordering::Relaxed).min(LIBRARIES)] {
         if entry.note.load(Ordering::Relaxed) == note {
             entry.end.store(0, Ordering::Release);
@@ -177,9 +233,24 @@ fn forget(note: *mut u8) {
     }
 }
 
-/// Opens the store and takes the signals, when the first library comes; checks that `note`
-/// speaks of this store. The loader's lock is held.
-fn begin(note: &Note<'_>) {
+/// Opens the store and takes the signals, where there is a store; false where there is none.
+pub fn prepare() -> bool {
+    let mut path = [0u8; 4096];
+    let there = |path: &CStr| {
+        // SAFETY: a C string.
+        unsafe { libc::access(path.as_ptr(), libc::F_OK) == 0 }
+    };
+    let Some(_entering) = Entering::begin() else { return false };
+    if !beside(&mut path).is_some_and(there) {
+        return false;
+    }
+    ready();
+    signals::take();
+    true
+}
+
+/// Opens the store, once.
+fn ready() {
     if STORE.load(Ordering::Relaxed).is_null() {
         restore::listen();
         slots::begin();
@@ -188,6 +259,11 @@ fn begin(note: &Note<'_>) {
         // SAFETY: the function stays: the runtime is never unloaded.
         unsafe { __cxa_atexit(ending, ptr::null_mut(), ptr::null_mut()) };
     }
+}
+
+/// Opens the store where it is not; checks that `note` speaks of this store.
+fn begin(note: &Note<'_>) {
+    ready();
     let whole = |root: [u8; 32], count: u32| {
         let last = note.first_chunk().checked_add(note.chunks());
         note.root() == root && last.is_some_and(|last| last <= count)

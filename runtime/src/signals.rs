@@ -5,7 +5,7 @@
 //! that is not about a cold page.
 
 use crate::say::Line;
-use crate::{library, refuse, restore};
+use crate::{found, library, refuse, restore};
 use core::cell::UnsafeCell;
 use core::ffi::{c_int, c_void};
 use core::mem::zeroed;
@@ -139,8 +139,12 @@ unsafe extern "C" fn handle(number: c_int, info: *mut siginfo_t, context: *mut c
     let code = machine.uc_mcontext.gregs[libc::REG_ERR as usize];
     let fault = restore::Fault { address, fetch: code & FETCH != 0 };
     let read = number == SIGSEGV && code & WRITE == 0;
-    let done = (read && page && restore::restore(fault))
-        || (read && about.si_code > 0 && refuse::refuse(address, about.si_code, machine));
+    let place = machine.uc_mcontext.gregs[libc::REG_RIP as usize] as usize;
+    let mut answer = || {
+        (page && restore::restore(fault))
+            || (about.si_code > 0 && refuse::refuse(address, about.si_code, machine))
+    };
+    let done = read && (answer() || (found::around([address, place]) && answer()));
     if !done {
         // SAFETY: the kernel's own arguments.
         unsafe { hand_on(number, info, context) };

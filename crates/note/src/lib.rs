@@ -20,6 +20,7 @@
 #![cfg_attr(not(any(test, feature = "write")), no_std)]
 
 mod names;
+mod place;
 mod read;
 #[cfg(any(test, feature = "write"))]
 mod write;
@@ -27,6 +28,7 @@ mod write;
 pub use names::Names;
 #[cfg(any(test, feature = "write"))]
 pub use names::names;
+pub use place::{INITIALISER, named};
 pub use read::{Error, HEADER, Note, Run};
 #[cfg(any(test, feature = "write"))]
 pub use write::{Draft, FAR, Piece};

@@ -290,15 +290,12 @@ pub(crate) struct Tied {
     pub replaced: Option<u64>,
 }
 
-/// Where the initialiser of `written` says that its note is: at fixed places of the
+/// Where the initialiser of `written` says that its note is: as [`note::named`] reads the
 /// instructions of [`Link::loaded`].
 pub(crate) fn note_of(written: &Library<'_>) -> Option<Range<u64>> {
     let code = written.read(written.dynamic(tag::INIT)?, CODE).ok()?;
-    let number = |at: usize| code.get(at..)?.first_chunk().copied().map(u32::from_le_bytes);
-    // lea rdi, [rdx + note]; mov esi, length
-    let known = code.get(21..24) == Some(&[0x48, 0x8d, 0xba]) && code.get(28) == Some(&0xbe);
-    let (start, length) = (u64::from(number(24)?), u64::from(number(29)?));
-    known.then_some(start..start + length)
+    let (start, length) = note::named(code)?;
+    Some(u64::from(start)..u64::from(start) + u64::from(length))
 }
 
 /// Entries of the dynamic section that have other values.
