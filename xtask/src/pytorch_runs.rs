@@ -116,6 +116,8 @@ impl Place {
         command.current_dir(&home).env_clear().env("PATH", path);
         command.env("HOME", &home).env("TMPDIR", &home).env("PYTHONHASHSEED", "0");
         command.env("PYTHONDONTWRITEBYTECODE", "1");
+        // On a busy machine, several threads would wait for each other most of the time.
+        command.env("OMP_NUM_THREADS", "1");
         command.env("PYTHONPATH", std::env::join_paths(&self.paths)?);
         command.stdin(Stdio::null()).stdout(said.try_clone()?).stderr(said).process_group(0);
         command.spawn().with_context(|| format!("cannot start {}", shell::line(&command)))
