@@ -5,7 +5,7 @@ use elf::{Library, PAGE, PageSet};
 use environment::{Environment, File, Kind};
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Names of distributions that a GPU's vendor publishes, and of the compiler for GPU
 /// kernels. A name alone says nothing: see `vendors`.
@@ -44,6 +44,7 @@ struct Head {
     needed: Vec<String>,
     /// Folders in site-packages where the loader looks for what it needs.
     folders: Vec<String>,
+    distribution: Option<usize>,
     vendor: bool,
     source: PathBuf,
 }
@@ -77,21 +78,24 @@ impl GpuSide {
     /// only PyTorch (torchvision's) stays; its GPU code is not touched, and leaves
     /// with the read-only pages of which that is true, but not from a writable segment.
     pub fn find(environment: &Environment) -> Result<Self, Error> {
-        let vendors = vendors(environment)?;
-        let vendor_file =
-            |file: &File| file.distribution.is_some_and(|index| vendors.contains(&index));
         let libraries: Vec<&File> = environment
             .files
             .iter()
             .filter(|file| file.in_scope && file.kind == Kind::SharedLibrary)
             .collect();
-        let heads: Vec<Head> = libraries
+        let mut heads: Vec<Head> = libraries
             .par_iter()
-            .map(|file| head(environment, file, vendor_file(file)))
+            .map(|file| head(environment, file))
             .collect::<Result<Vec<_>, _>>()?
             .into_iter()
             .flatten()
             .collect();
+        let vendors = vendors(environment, &heads)?;
+        let is_vendor = |owner: Option<usize>| owner.is_some_and(|index| vendors.contains(&index));
+        for head in &mut heads {
+            head.vendor = is_vendor(head.distribution);
+        }
+        let vendor_file = |file: &File| is_vendor(file.distribution);
         let vendor_names: BTreeSet<&str> = heads
             .iter()
             .filter(|head| head.vendor && !head.soname.starts_with(RUNTIME))
@@ -182,9 +186,10 @@ impl GpuSide {
 
 /// The distributions that only a GPU needs. Of those that are called so, the ones with code
 /// for GPUs or a library that opens the driver; and the ones without Python modules whose
-/// files lie among theirs (headers, helper libraries). A binding in plain Python is no such
-/// distribution, whatever its name: programs ask it whether there is a GPU.
-fn vendors(environment: &Environment) -> Result<BTreeSet<usize>, Error> {
+/// files lie among theirs (headers, helper libraries), or whose libraries only such libraries
+/// need (a compiler of kernels). A binding in plain Python is no such distribution, whatever
+/// its name: programs ask it whether there is a GPU.
+fn vendors(environment: &Environment, heads: &[Head]) -> Result<BTreeSet<usize>, Error> {
     let files = |index: usize| {
         let own = move |file: &&File| file.in_scope && file.distribution == Some(index);
         environment.files.iter().filter(own)
@@ -196,7 +201,9 @@ fn vendors(environment: &Environment) -> Result<BTreeSet<usize>, Error> {
         .par_iter()
         .map(|&index| {
             for file in files(index) {
-                if file.kind == Kind::GpuCode || is_for_gpu(environment, file)? {
+                let library = file.kind == Kind::SharedLibrary;
+                if file.kind == Kind::GpuCode || (library && is_for_gpu(&environment.source(file))?)
+                {
                     return Ok(Some(index));
                 }
             }
@@ -212,23 +219,42 @@ fn vendors(environment: &Environment) -> Result<BTreeSet<usize>, Error> {
         .filter(|file| file.kind == Kind::SharedLibrary)
         .filter_map(|file| folders(&file.path).nth(1))
         .collect();
-    let beside = |index: &usize| {
-        files(*index).all(|file| match file.kind {
-            Kind::Metadata | Kind::Licence | Kind::Bytecode => true,
-            Kind::PythonSource => file.size == 0,
+    let no_modules =
+        |index: usize| files(index).all(|file| file.kind != Kind::PythonSource || file.size == 0);
+    let beside = |index: usize| {
+        files(index).all(|file| match file.kind {
+            Kind::Metadata | Kind::Licence | Kind::Bytecode | Kind::PythonSource => true,
             _ => folders(&file.path).nth(1).is_none_or(|home| homes.contains(home)),
         })
     };
-    let more: Vec<usize> = named.iter().copied().filter(beside).collect();
-    Ok(evident.into_iter().chain(more).collect())
+    let mut all = evident.clone();
+    for index in named.into_iter().filter(|index| no_modules(*index)) {
+        if beside(index) || only_gpu_needs(index, heads)? {
+            all.insert(index);
+        }
+    }
+    Ok(all)
 }
 
-/// Whether `file` is a library with code for GPUs, or one that needs or opens the driver.
-fn is_for_gpu(environment: &Environment, file: &File) -> Result<bool, Error> {
-    if file.kind != Kind::SharedLibrary {
-        return Ok(false);
+/// Whether libraries need one of the distribution `index`, and all that do are for GPUs.
+fn only_gpu_needs(index: usize, heads: &[Head]) -> Result<bool, Error> {
+    let (own, others): (Vec<&Head>, Vec<&Head>) =
+        heads.iter().partition(|head| head.distribution == Some(index));
+    let needs = |head: &&Head| {
+        head.needed.iter().any(|name| own.iter().any(|library| library.is_called(name)))
+    };
+    let who: Vec<&Head> = others.into_iter().filter(needs).collect();
+    for head in &who {
+        if !is_for_gpu(&head.source)? {
+            return Ok(false);
+        }
     }
-    let bytes = MappedFile::open(&environment.source(file))?;
+    Ok(!who.is_empty())
+}
+
+/// Whether a library has code for GPUs, or needs or opens the driver.
+fn is_for_gpu(source: &Path) -> Result<bool, Error> {
+    let bytes = MappedFile::open(source)?;
     Ok(memchr::memmem::find(&bytes, DRIVER.as_bytes()).is_some()
         || fatbin::containers(&bytes).next().is_some())
 }
@@ -264,7 +290,7 @@ fn file_name(path: &str) -> &str {
 }
 
 /// `None` for a library that is not understood: it stays.
-fn head(environment: &Environment, file: &File, vendor: bool) -> Result<Option<Head>, Error> {
+fn head(environment: &Environment, file: &File) -> Result<Option<Head>, Error> {
     let source = environment.source(file);
     let bytes = MappedFile::open(&source)?;
     let Ok(library) = Library::parse(&bytes) else { return Ok(None) };
@@ -277,7 +303,8 @@ fn head(environment: &Environment, file: &File, vendor: bool) -> Result<Option<H
             .into_iter()
             .filter_map(|folder| relative_folder(&file.path, folder))
             .collect(),
-        vendor,
+        distribution: file.distribution,
+        vendor: false,
         source,
     }))
 }

@@ -68,6 +68,57 @@ fn neither_a_name_nor_a_library_alone_makes_the_gpu_side() {
     assert_eq!(answers(&world, "dist", &[], &modules), ["42", "42", "42"]);
 }
 
+/// Installs a library without modules as the distribution `nvidia-{name}`, and in torch one that
+/// needs it, with the text `user`.
+fn install_needed(world: &World, name: &str, user: &str) {
+    let home = world.packages().join("nvidia").join(name);
+    fs::create_dir_all(&home).unwrap();
+    let link = |out: &std::path::Path, text: &str, words: &[&str]| {
+        fs::write(world.path("x.c"), text).unwrap();
+        let mut link = Command::new("gcc");
+        link.args(["-shared", "-fPIC", "-O1", "-Wl,--no-as-needed"]);
+        let path = format!("-Wl,-rpath,$ORIGIN/../nvidia/{name}");
+        link.arg(path).arg("-o").arg(out).arg(world.path("x.c")).args(words).arg("-ldl");
+        assert!(link.status().unwrap().success());
+    };
+    let text = format!("char large_{name}[1 << 20] = {{1}}; int {name}(void) {{ return 42; }}");
+    let library = format!("lib{name}.so");
+    link(&home.join(&library), &text, &[&format!("-Wl,-soname,{library}")]);
+    let needs = [format!("-L{}", home.display()), format!("-l{name}")];
+    let user = format!("#include <dlfcn.h>\nint {name}(void); {user}");
+    let path = world.packages().join(format!("torch/{name}_user.so"));
+    link(&path, &user, &[&needs[0], &needs[1]]);
+    let metadata = format!("nvidia_{name}-1.0.dist-info/METADATA");
+    world.install(&metadata, &format!("Name: nvidia-{name}\nVersion: 1.0\n"));
+    let list = format!("nvidia_{name}-1.0.dist-info/RECORD");
+    world.install(&list, &format!("nvidia/{name}/{library},,\n{metadata},,\n{list},,\n"));
+}
+
+#[test]
+fn what_only_libraries_for_gpus_need_is_of_the_gpu_side() {
+    let user = "int answer(void) { return kernels() + !!dlopen(\"libcuda.so.1\", RTLD_NOW); }";
+    let module = "import ctypes, os
+def ask(name):
+    return ctypes.CDLL(os.path.dirname(__file__) + '/' + name + '_user.so').answer()
+";
+    let world = World::with_torch(&[
+        ("torch/__init__.py", module),
+        ("torch/kernels_user.so", ""),
+        ("torch/plain_user.so", ""),
+    ]);
+    install_needed(&world, "kernels", user);
+    install_needed(&world, "plain", "int answer(void) { return plain(); }");
+    world.install("asks.py", "import torch\nanswer = lambda: torch.ask('plain')\n");
+    world.compile();
+    assert_eq!(answers(&world, "dist", &[], &["asks"]), ["42"]);
+    let size = |name: &str| {
+        let about = fs::metadata(world.path("dist").join(name));
+        about.map_or(0, |about| about.len())
+    };
+    assert!(size("nvidia/kernels/libkernels.so") < 1 << 18);
+    assert!(size("nvidia/plain/libplain.so") >= 1 << 20);
+}
+
 #[test]
 fn what_leaves_with_the_gpu_side_is_named_and_kept_on_request() {
     let world = World::with_torch(&[("torch/__init__.py", "")]);
