@@ -45,13 +45,14 @@ pub fn run() -> Result<()> {
     // What runs inside the interpreter, in the other versions of it that are here.
     let mut others = Ok(());
     for python in python::others() {
-        let mut command = shell::cargo();
-        command.args(["test", "--package", "taper"]).env("TAPER_TEST_PYTHON", &python);
-        for test in ["modules", "cold", "learn", "collector", "answers"] {
-            command.args(["--test", test]);
+        let packed = ["modules", "cold", "learn", "collector", "answers"];
+        for (package, tests) in [("taper", &packed[..]), ("taper-package", &["once"])] {
+            let mut command = shell::cargo();
+            command.args(["test", "--package", package]).env("TAPER_TEST_PYTHON", &python);
+            tests.iter().for_each(|test| drop(command.args(["--test", test])));
+            let done = shell::run(&mut command);
+            others = others.and(done.with_context(|| format!("with {}", python.display())));
         }
-        let done = shell::run(&mut command);
-        others = others.and(done.with_context(|| format!("with {}", python.display())));
     }
     // Said even where a test failed: a changed environment explains later failures.
     for (fingerprint, folder) in before {

@@ -168,3 +168,43 @@ assert all(torch.library.call(n, 7) == torch.value(n, 7) for n in range(0, 2000,
     let said = String::from_utf8_lossy(&done.stderr);
     assert!(done.status.success() && said.matches("pages of torch").count() < 5, "{said}");
 }
+
+/// While it is recorded, a page comes back alone: whichever threads and children touch it.
+#[test]
+fn threads_and_forks_are_recorded_and_see_all() {
+    let world = &packed().world;
+    let program = "
+import os, random, threading, torch
+assert torch.library.threads(16) == 0
+wrong = []
+def work(start):
+    numbers = list(range(2000))
+    random.Random(start % 4).shuffle(numbers)
+    for n in numbers:
+        if torch.library.call(n, n) != torch.value(n, n):
+            wrong.append(n)
+threads = [threading.Thread(target=work, args=(start,)) for start in range(12)]
+for one in threads: one.start()
+children = []
+for number in range(8):
+    child = os.fork()
+    if child == 0:
+        right = all(torch.library.call(n, 3) == torch.value(n, 3) for n in range(number, 2000, 9))
+        os._exit(0 if right else 7)
+    children.append(child)
+assert all(os.waitpid(child, 0)[1] == 0 for child in children)
+for one in threads: one.join()
+assert not wrong";
+    let records = world.path("of-threads");
+    for _ in 0..3 {
+        let done = run(&dist(), program, &[("TAPER_PROFILE", records.to_str().unwrap())]);
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    }
+    let words = ["pack", "--no-verify", "--profile", "of-threads", "--to", "threaded", "--"];
+    let done = world.taper(&[&words[..], &["python", "-c", TRACED]].concat());
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let done = run(&world.path("threaded"), program, &[("TAPER_LOG", "1")]);
+    let said = String::from_utf8_lossy(&done.stderr);
+    let brought = said.lines().filter(|line| line.contains("pages of torch/lib/many.so")).count();
+    assert!(done.status.success() && brought == 0, "{said}");
+}
