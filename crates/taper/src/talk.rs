@@ -12,6 +12,19 @@ use std::time::{Duration, Instant};
 const LIVE: Duration = Duration::from_millis(250);
 const PLAIN: Duration = Duration::from_secs(10);
 
+/// What phases do, which a person is told where one takes long and says nothing else.
+const DOING: [(&str, &str); 9] = [
+    ("scan", "lists what is installed"),
+    ("view", "looks for what only a GPU needs"),
+    ("profile", "compares profiles with the environment"),
+    ("record", "runs the workload for its operators"),
+    ("defer", "imports torch under observation"),
+    ("plan", "decides about files and pages"),
+    ("verify", "runs the command in the environment and in the package"),
+    ("inspect", "looks at every file"),
+    ("imports", "reads all modules"),
+];
+
 /// The voice of one command.
 pub struct Talk {
     quiet: bool,
@@ -88,7 +101,8 @@ impl Talk {
 
     /// Runs one phase, with signs of life meanwhile and its duration afterwards.
     pub fn phase<T>(&self, name: &'static str, work: impl FnOnce() -> T) -> T {
-        self.step("");
+        let doing = DOING.iter().find(|(phase, _)| *phase == name);
+        self.step(doing.map_or("", |(_, doing)| doing));
         let bar = (self.terminal && !self.quiet).then(|| {
             let bar = ProgressBar::new_spinner().with_message(name);
             // The template is a constant that indicatif's own tests cover.

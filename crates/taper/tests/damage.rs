@@ -5,7 +5,9 @@ mod world;
 
 use many::{copied, packed, run};
 use std::fs;
+use std::path::PathBuf;
 use std::process::Command;
+use world::World;
 
 #[test]
 fn damage_is_said_and_nothing_damaged_runs() {
@@ -89,21 +91,27 @@ print('all right')";
     assert!(run(&place, &gone, &[]).status.success());
 }
 
+/// A package of what `workload` runs and nothing else.
+fn dropped(world: &World, workload: &str) -> PathBuf {
+    let words = ["pack", "--cold", "drop", "--to", "dropped", "--", "python", "-c", workload];
+    let done = world.taper(&words);
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    world.path("dropped")
+}
+
 #[test]
 fn what_was_dropped_raises_an_error_that_names_it() {
     // Larger than what is kept complete whatever ran.
     let world = many::world(1500);
     let workload = "import torch; torch.library.call(17, 1); torch.library.caught(17)";
-    let done =
-        world.taper(&["pack", "--cold", "drop", "--to", "dropped", "--", "python", "-c", workload]);
-    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let package = dropped(&world, workload);
     let program = "
 import torch, ctypes
 torch.library.caught.restype = ctypes.c_char_p
 assert torch.library.call(17, 1) != 0
 print(torch.library.caught(17), torch.library.caught(1500), torch.library.caught(400), flush=True)
 torch.library.call(1500, 1)";
-    let done = run(&world.path("dropped"), program, &[]);
+    let done = run(&package, program, &[]);
     let (out, said) =
         (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
     for n in [400, 1500] {
@@ -126,9 +134,7 @@ fn every_function_of_a_stripped_library_answers_or_raises() {
     let done = Command::new("strip").arg("--strip-all").arg(&library).status().unwrap();
     assert!(done.success());
     let workload = "import torch; [torch.library.caught(n) for n in range(0, 1000, 60)]";
-    let done =
-        world.taper(&["pack", "--cold", "drop", "--to", "dropped", "--", "python", "-c", workload]);
-    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let package = dropped(&world, workload);
     let program = "
 import torch, ctypes
 torch.library.caught.restype = ctypes.c_char_p
@@ -136,7 +142,7 @@ said = [torch.library.caught(n) for n in range(2000)]
 refused = [text for text in said if b'(many.so) is not in this package' in text]
 print(len(refused), said.count(b''), [text for text in said if text and text not in refused])
 assert all(said[n] == b'' for n in range(0, 1000, 60))";
-    let done = run(&world.path("dropped"), program, &[]);
+    let done = run(&package, program, &[]);
     let out = String::from_utf8_lossy(&done.stdout);
     assert!(
         done.status.success(),
