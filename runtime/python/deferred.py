@@ -59,8 +59,9 @@ class _Deferred(types.ModuleType):
                 return types.ModuleType
             if group.mine():
                 # The import system looks at the spec of a module that is there already:
-                # here its body would run.
-                group.run(self)
+                # here its body would run. Others look at all modules' places and names.
+                if name == "__spec__" or name not in _PLAIN:
+                    group.run(self)
             elif name not in _PLAIN:
                 group.settle()
         return _read(self, name)
@@ -168,7 +169,9 @@ class Group:
                 # What a body took for itself while it was watched.
                 if id(value) in self._made and self._made[id(value)][0] is value:
                     about[name] = self._made[id(value)][1]
-            module.__class__ = types.ModuleType
+            # A body may have made its module one of another class.
+            if type(module) is _Deferred:
+                module.__class__ = types.ModuleType
             _groups.pop(module, None)
         self._made.clear()
 
@@ -176,6 +179,12 @@ class Group:
         """Runs the body of one module of the group, unless it has begun."""
         if module not in self._open:
             return
+        around = self._modules.get(_read(module, "__name__").rpartition(".")[0])
+        if around is not None:
+            # An import begins with the module around it, which may import this one.
+            self.run(around)
+            if module not in self._open:
+                return
         self._open.discard(module)
         about = _read(module, "__dict__")
         spec = about["__spec__"]

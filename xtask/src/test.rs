@@ -46,7 +46,7 @@ pub fn run() -> Result<()> {
     let mut others = Ok(());
     for python in python::others() {
         let packed = ["modules", "cold", "learn", "collector", "answers"];
-        for (package, tests) in [("taper", &packed[..]), ("taper-package", &["once"])] {
+        for (package, tests) in [("taper", &packed[..]), ("taper-package", &["once", "deferred"])] {
             let mut command = shell::cargo();
             command.args(["test", "--package", package]).env("TAPER_TEST_PYTHON", &python);
             tests.iter().for_each(|test| drop(command.args(["--test", test])));

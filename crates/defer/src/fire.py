@@ -107,13 +107,15 @@ def allocator(device):
 
     def watch(slot):
         heard = []
-        gates.AllocatorHook(device, [number, slot], lambda: heard.append(1))
+        hook = gates.AllocatorHook(device, [number, slot], lambda: heard.append(1))
         seen = []
         for one in (lambda: make.empty((2,), device="meta"), lambda: make.empty((3, 1), device="meta")):
             del heard[:]
             made = one()
             seen.append(len(heard))
             del made
+        # The next one is watched in the same process, unless this one died of it.
+        hook.remove()
         return seen
 
     seen = in_children(list(range(number)), watch)

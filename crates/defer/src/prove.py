@@ -103,6 +103,18 @@ def named():
     return names
 
 
+def dispatch_caches():
+    """Where `functools.singledispatch` remembers, for the classes that it met, which of the
+    functions of its table they mean."""
+    inner = [one for one in functools.singledispatch.__code__.co_consts if type(one) is types.CodeType]
+    found = set()
+    for one in gc.get_objects():
+        if type(one) is types.FunctionType and one.__code__ in inner:
+            held = [cell.cell_contents for cell in one.__closure__ or ()]
+            found |= {id(held.data) for held in held if type(held) is weakref.WeakKeyDictionary}
+    return found
+
+
 class Judge:
     def __init__(self, members, namespaces, before):
         import torch._ops as operators
@@ -126,6 +138,7 @@ class Judge:
                 for key in ("py_kernels", "python_key_table", "_dispatch_cache", "_dir", "_overload_names"):
                     if key in about and (kernels or key.startswith("_")):
                         self.belongs.add(id(about[key]))
+        self.belongs |= dispatch_caches()
         self.modules = {
             id(vars(module)): name
             for name, module in list(sys.modules.items())
