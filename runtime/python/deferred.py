@@ -17,6 +17,7 @@ What a group changes, and that nothing else sees it, was proved when the package
 (`defer.py`); the plan holds the names.
 """
 
+import importlib
 import importlib.util
 import os
 import sys
@@ -102,6 +103,9 @@ class Group:
         """Defers the bodies of the group, of which `module` is the first. False where
         that cannot be: they are to run now."""
         members = self.plan["members"]
+        # What the rest of torch needs.
+        for name in self.plan["early"]:
+            importlib.import_module(name)
         if any(name in sys.modules for name in members if name != self.root):
             _say(f"runs {self.root} at once, for modules of its group are there")
             return False

@@ -49,7 +49,9 @@ pub fn run() -> Result<()> {
         for (package, tests) in [("taper", &packed[..]), ("taper-package", &["once", "deferred"])] {
             let mut command = shell::cargo();
             command.args(["test", "--package", package]).env("TAPER_TEST_PYTHON", &python);
-            tests.iter().for_each(|test| drop(command.args(["--test", test])));
+            for test in tests {
+                command.args(["--test", test]);
+            }
             let done = shell::run(&mut command);
             others = others.and(done.with_context(|| format!("with {}", python.display())));
         }

@@ -131,6 +131,8 @@ class Defer:
         self.about = about
         self.group = None
         self.objections = []
+        # Modules of the group of which something asked for an attribute.
+        self.needed = []
 
     def find_spec(self, name, path=None, target=None):
         if name != self.about["root"]:
@@ -144,6 +146,15 @@ class Defer:
         self.about["allocator"] = allocator(self.about["device"])
         from _taper import deferred
 
+        read = deferred._Deferred.__getattribute__
+
+        def look(module, name):
+            group = deferred._groups.get(module)
+            if group is not None and not group.mine() and name not in deferred._PLAIN:
+                self.needed.append(deferred._read(module, "__name__"))
+            return read(module, name)
+
+        deferred._Deferred.__getattribute__ = look
         group = deferred.Group(self.about["root"], self.about)
         if self.about["allocator"][1] < 0:
             self.objections.append("no function of the allocator is called for each tensor")
@@ -164,9 +175,10 @@ def main():
     defer = Defer(about)
     sys.meta_path.insert(0, defer)
     torch = __import__("torch")
-    objections, group = defer.objections, defer.group
+    objections, group, needed = defer.objections, defer.group, None
     if group is not None and group._once.done:
-        objections.append("importing torch runs the bodies")
+        needed = next(iter(defer.needed), None)
+        objections.append(f"importing torch runs the bodies, for {needed or 'some operator'}")
     elif group is not None:
         saved = os.path.join(question["folder"], "saved.pt")
         with open(saved, "wb") as file:
@@ -174,7 +186,7 @@ def main():
         objections += unheard(group, about, given, looks(about, torch, saved))
         if not objections:
             objections += other(group, about, given)
-    sys.stdout.write(json.dumps({"allocator": about.get("allocator"), "objections": objections}))
+    sys.stdout.write(json.dumps({"allocator": about.get("allocator"), "needed": needed, "objections": objections}))
     sys.stdout.flush()
     os._exit(0)
 

@@ -35,6 +35,9 @@ def runtime():
     return _library
 ";
 
+/// Modules of a group that importing torch may need at once; more is no group that may wait.
+const EARLY: usize = 4;
+
 /// The most that the answer may have, in bytes.
 const MAX_ANSWER: usize = 1 << 24;
 
@@ -57,8 +60,11 @@ pub enum Error {
 pub struct Group {
     /// The module that begins it.
     pub root: String,
-    /// Its modules, in the order in which they are in `sys.modules` after it was imported.
+    /// Its modules, in the order in which they are in `sys.modules` after it was imported, but
+    /// for those of `early`.
     pub members: Vec<String>,
+    /// Its modules that the rest of `import torch` needs: they are imported when it is deferred.
+    pub early: Vec<String>,
     /// Which attribute of which module outside the group is which of its modules.
     pub attributes: Vec<(String, String, String)>,
     /// Namespaces of operators that only it defines.
@@ -98,10 +104,21 @@ pub fn prove(python: &Path, root: &str) -> Result<Group, Error> {
     let found: Value = ask(python, PROVE, format!("{root}\n").as_bytes()).map_err(fail)?;
     let mut group: Group =
         serde_json::from_value(found.clone()).map_err(|e| fail(e.to_string()))?;
-    if group.may_wait() {
-        let fired = fire(python, &found).map_err(fail)?;
+    while group.may_wait() {
+        let fired = fire(python, &group, &found).map_err(fail)?;
         group.allocator = fired.allocator.unwrap_or_default();
+        if let Some(name) = fired.needed
+            && group.early.len() < EARLY
+            && name != root
+            && group.members.contains(&name)
+        {
+            group.members.retain(|member| *member != name);
+            group.attributes.retain(|(_, _, member)| *member != name);
+            group.early.push(name);
+            continue;
+        }
         group.objections = fired.objections;
+        break;
     }
     Ok(group)
 }
@@ -110,11 +127,20 @@ pub fn prove(python: &Path, root: &str) -> Result<Group, Error> {
 #[derive(Deserialize)]
 struct Fired {
     allocator: Option<(u32, i32)>,
+    /// The module of the group that importing torch needed.
+    needed: Option<String>,
     objections: Vec<String>,
 }
 
-/// Defers the group that was `found`, and sees whether what could tell is noticed.
-fn fire(python: &Path, found: &Value) -> Result<Fired, String> {
+/// Defers the `group` of which that was `found`, and sees whether what could tell is noticed.
+fn fire(python: &Path, group: &Group, found: &Value) -> Result<Fired, String> {
+    let mut about = found.clone();
+    let now = serde_json::to_value(group).map_err(|error| error.to_string())?;
+    if let (Some(about), Some(now)) = (about.as_object_mut(), now.as_object()) {
+        for part in ["members", "early", "attributes"] {
+            about.insert(part.into(), now[part].clone());
+        }
+    }
     let place = tempfile::tempdir().map_err(|error| error.to_string())?;
     let write = |path: &str, bytes: &[u8]| {
         std::fs::write(place.path().join(path), bytes).map_err(|error| error.to_string())
@@ -125,7 +151,7 @@ fn fire(python: &Path, found: &Value) -> Result<Fired, String> {
     for (path, text) in package::RUNTIME.iter().filter(|(path, _)| RUNTIME.contains(path)) {
         write(path, text)?;
     }
-    let question = json!({ "folder": place.path(), "group": found, "calls": found["calls"] });
+    let question = json!({ "folder": place.path(), "group": about, "calls": found["calls"] });
     ask(python, FIRE, &serde_json::to_vec(&question).map_err(|error| error.to_string())?)
 }
 

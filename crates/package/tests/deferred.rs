@@ -55,7 +55,7 @@ class Group(deferred.Group):
     def _arm(self):
         pass
 members = ['pkg.root', 'pkg.outer.inner', 'pkg.outer', 'pkg.other']
-plan = {'members': members, 'at_once': [], 'attributes': [
+plan = {'members': members, 'early': [], 'at_once': [], 'attributes': [
     ['pkg', 'outer', 'pkg.outer'], ['pkg', 'other', 'pkg.other'], ['pkg.outer', 'inner', 'pkg.outer.inner']]}
 root = importlib.util.module_from_spec(importlib.util.find_spec('pkg.root'))
 sys.modules['pkg.root'] = root

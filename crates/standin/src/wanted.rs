@@ -1,5 +1,6 @@
 //! What libraries that stay bind to in libraries that leave.
 
+use crate::code::IMPORTS;
 use elf::{Error, Library};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -52,6 +53,10 @@ pub fn wanted(
         );
         all_symbols.push(symbols);
     }
+    // What the system's libraries define, too, is found there: a library that leaves may contain
+    // a part of the C++ library, and what was linked against it asks for that without a version.
+    here.extend(IMPORTS);
+    here.extend(of_system(kept, dropped)?);
     let absent_symbols: HashMap<&str, Vec<usize>> =
         definers.into_iter().filter(|(name, _)| !here.contains(name)).collect();
     let mut all: Vec<Wanted> = Vec::new();
@@ -133,6 +138,30 @@ pub fn wanted(
         wanted.through.clone_from(&through);
     }
     Ok(dropped.iter().map(|(path, _)| (*path).to_owned()).zip(all).collect())
+}
+
+/// Symbols that some library asks, with a version, of one that is in neither list and that a
+/// kept one needs.
+fn of_system<'a>(
+    kept: &[(&str, &'a Library<'a>)],
+    dropped: &[(&str, &'a Library<'a>)],
+) -> Result<HashSet<&'a str>, Error> {
+    let all = || kept.iter().chain(dropped);
+    let known: HashSet<&str> = all()
+        .flat_map(|(path, library)| [library.soname().unwrap_or(file_name(path)), file_name(path)])
+        .collect();
+    let needed: HashSet<&str> = kept.iter().flat_map(|(_, library)| library.needed()).collect();
+    let mut found = HashSet::new();
+    for (_, library) in all() {
+        let versions = library.versions()?;
+        for symbol in library.symbols()?.iter().filter(|symbol| !symbol.is_defined()) {
+            let asked = versions.name(symbol.version).and_then(|(_, asked)| asked);
+            if asked.is_some_and(|asked| needed.contains(asked) && !known.contains(asked)) {
+                found.insert(symbol.name);
+            }
+        }
+    }
+    Ok(found)
 }
 
 fn file_name(path: &str) -> &str {

@@ -232,6 +232,45 @@ fn programs_are_linked_with_it() {
     assert!(String::from_utf8_lossy(&said.stdout).contains("GPU_1.5"), "{said:?}");
 }
 
+/// A library may contain a part of the C++ library, and what was linked against it asks for that
+/// without a version (`PyTorch` 2.9 of `libcufile`).
+#[test]
+fn a_part_of_the_system_is_found_in_the_system() {
+    let world = World::new(&[]);
+    let own = "extern \"C\" void own(void *, const char *) __asm__(\"_ZNSt13runtime_errorC1EPKc\");
+        #include <stdlib.h>
+        void own(void *, const char *) { abort(); }
+        extern \"C\" int gpu_only(void) { return 1; }";
+    fs::write(world.path("library.cc"), own).unwrap();
+    let soname = "-Wl,-soname,libgpu.so.1";
+    world.compile(&["-shared", "-fPIC", soname, "library.cc", "-o", "original/libgpu.so.1"]);
+    let throws = "#include <stdexcept>
+        extern \"C\" int gpu_only(void);
+        extern \"C\" int use(void) {
+            try { throw std::runtime_error(\"one\"); } catch (std::exception &) { return gpu_only(); }
+        }";
+    fs::write(world.path("kept.cc"), throws).unwrap();
+    world.compile(&["-shared", "-fPIC", "kept.cc", "original/libgpu.so.1", "-o", "libkept.so"]);
+    let others = "#include <stdexcept>
+        #include <sstream>
+        int other(int x) { std::ostringstream s; s << x; throw std::logic_error(s.str()); }";
+    fs::write(world.path("other.cc"), others).unwrap();
+    world.compile(&["-shared", "-fPIC", "other.cc", "-o", "libother.so"]);
+    let read = |name: &str| fs::read(world.path(name)).unwrap();
+    let bytes = [read("libkept.so"), read("libother.so"), read("original/libgpu.so.1")];
+    let [kept, other, dropped] = bytes.each_ref().map(|bytes| Library::parse(bytes).unwrap());
+    // As a linker leaves it that finds the name in the library first.
+    let unversioned = kept.symbols().unwrap().iter().any(|symbol| {
+        symbol.name == "_ZNSt13runtime_errorC1EPKc"
+            && kept.versions().unwrap().name(symbol.version).is_none()
+    });
+    assert!(unversioned);
+    let kept = [("libkept.so", &kept), ("libother.so", &other)];
+    let found = wanted(&kept, &[("libgpu.so.1", &dropped)]).unwrap();
+    let names: Vec<&String> = found["libgpu.so.1"].symbols.keys().collect();
+    assert_eq!(names, ["gpu_only"]);
+}
+
 #[test]
 fn wants_follow_what_can_be_bound() {
     let world = World::new(&[]);
