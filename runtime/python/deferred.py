@@ -314,6 +314,8 @@ class Group:
 
         if type(function) is types.BuiltinFunctionType:
             return gates.builtin(function, asks)
+        if type(function).__name__ == "instancemethod":
+            return gates.method(function, asks)
 
         def gate(*words, **named):
             asks(*words, **named)

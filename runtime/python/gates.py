@@ -122,6 +122,13 @@ def builtin(function, asks):
     return new_function(ctypes.addressof(method), capsule, function.__module__)
 
 
+def method(function, asks):
+    """A method of a class of C++ (`instancemethod`) that calls `asks` and then `function`."""
+    made = ctypes.PyDLL(None).PyInstanceMethod_New
+    made.restype, made.argtypes = ctypes.py_object, [ctypes.py_object]
+    return made(builtin(function.__func__, asks))
+
+
 def alike(made, function):
     """`made` with the names of `function`."""
     for name in ("__module__", "__name__", "__qualname__", "__doc__"):
