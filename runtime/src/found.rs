@@ -24,8 +24,9 @@ extern "C" fn start() {
 /// Looks for a library of the package that is not known and in which one of `places` lies, and
 /// makes it known. False where there is none.
 pub fn around(places: [usize; 2]) -> bool {
-    let unknown = places.into_iter().filter(|place| library::around(*place).is_none());
-    unknown.fold(false, |found, place| look(Some(place)) || found)
+    let unknown = |place: usize| library::around(place).is_none();
+    let found = places.map(|place| unknown(place) && look(Some(place)));
+    found.contains(&true)
 }
 
 struct Search {
