@@ -155,6 +155,10 @@ pub unsafe fn enter(note: *mut u8, length: u32, base: usize) -> bool {
         Line::new().text("the note of a library is damaged; copy the package again").end();
     };
     begin(&read);
+    if count == 0 {
+        // What came after the runtime, and before this.
+        bind::everywhere();
+    }
     // Where nothing is cold, there may be names.
     let last = read.len().checked_sub(1).and_then(|last| read.run(last));
     let (first, last) = match (read.run(0), last) {
