@@ -248,7 +248,7 @@ class Group:
             for name in asked:
                 self._watch_native(name, needs)
                 others.discard(name)
-        for name in _READ_NAMES:
+        for name in READ_NAMES:
             if hasattr(native, name):
                 self._watch_native(name, lambda words: True)
         # This version of torch has more that answer otherwise without the bodies.
@@ -392,7 +392,7 @@ _ASK_FOR_ALL = (
 
 # Functions of torch._C that read the names of operators from files. `torch.jit.load` tries
 # without the bodies first (`_second_try`).
-_READ_NAMES = (
+READ_NAMES = (
     "_load_for_lite_interpreter",
     "_load_for_lite_interpreter_from_buffer",
     "_import_ir_module_from_package",

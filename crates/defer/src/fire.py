@@ -27,24 +27,18 @@ _MADE = {
 }
 
 
-# Functions of torch._C that read operators' names from a file, where they are there.
-_READERS = (
-    "_load_for_lite_interpreter",
-    "_load_for_lite_interpreter_from_buffer",
-    "_import_ir_module_from_package",
-)
-
-
 def looks(about, torch, saved):
     """What looks at what a group changes in Python, by what it is. `saved` is a file of
     TorchScript that calls one of its operators."""
+    from _taper import deferred
+
     operators = sys.modules["torch._ops"]
     found = {f"making a tensor by {name}": lambda f=f: f(torch) for name, f in _MADE.items()}
     if about["script"]:
         held = io.BytesIO(base64.b64decode(about["script"]))
         found["torch.jit.load of a file"] = lambda: torch.jit.load(saved)
         found["torch.jit.load of a buffer"] = lambda: torch.jit.load(held)
-    for name in _READERS:
+    for name in deferred.READ_NAMES:
         if hasattr(torch._C, name):
             found[f"torch._C.{name}"] = lambda n=name: getattr(torch._C, n)("", None)
     for name in about["members"]:
