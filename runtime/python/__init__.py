@@ -45,6 +45,9 @@ _KEPT_LATER = 12 << 20
 _STUB = b'exec(__import__("_taper").code(__file__))'
 _STUB_SIZE = len(_STUB) + 1
 
+# The last letters of the names of files whose texts are here: sources, and type stubs.
+_TEXTS = frozenset((".py", "pyi"))
+
 _ERRORS = {
     -1: "it is not a store of this version of taper",
     -2: "it is not as long as it says",
@@ -168,11 +171,11 @@ def _inside(path):
 
 
 def _row(path):
-    """The row of the module whose source is, or would be, at `path`."""
+    """The row of the module whose source is, or would be, at `path`, or of the type stub there."""
     inside = _inside(path)
-    if inside is None or not inside.endswith(".py"):
+    if inside is None or inside[-3:] not in _TEXTS:
         return None
-    folder, _, name = inside[:-3].rpartition("/")
+    folder, _, name = inside.removesuffix(".py").rpartition("/")
     return _modules(folder).get(name)
 
 
@@ -441,7 +444,7 @@ def _stands_in(
     opener=None,
 ):
     try:
-        if (file if file.__class__ is str else _name(file))[-3:] == ".py" and opener is None:
+        if (file if file.__class__ is str else _name(file))[-3:] in _TEXTS and opener is None:
             opener = _opener
         opened = _open(file, mode, buffering, encoding, errors, newline, closefd, opener)
         if collector.importing() and opened.writable():

@@ -196,25 +196,29 @@ pub fn levels(taper: &Path, scratch: &Path, package: &Path) -> Result<()> {
 /// Seconds that the compressor alone takes for the chunks of the stores of `package`, which
 /// was packed with `level`, on as many threads.
 fn compressing(package: &Path, level: &str) -> Result<f64> {
-    let (level, tools) = match level {
-        "fast" => (Level::Fast, Level::Fast),
-        "max" => (Level::Max, Level::Max),
-        _ => (Level::Default, Level::High),
+    let level = match level {
+        "fast" => Level::Fast,
+        "max" => Level::Max,
+        _ => Level::Default,
     };
     let mut seconds = 0.0;
-    for (name, level) in [("cold", level), ("modules", level), ("tools", tools)] {
+    for name in ["cold", "modules", "tools"] {
         let path = package.join("_taper").join(name);
         let Ok(bytes) = fs::read(&path) else { continue };
         let damaged = || anyhow!("{} is damaged", path.display());
         let store = Store::open(&bytes).map_err(|_| damaged())?;
         let mut memory = vec![0; Workspace::size().div_ceil(8)];
         let mut workspace = Workspace::new(&mut memory).context("no memory")?;
-        let mut writer = Writer::new();
+        let mut chunks = Vec::new();
         for number in 0..store.len() {
             let entry = store.entry(number).with_context(damaged)?;
             let mut chunk = vec![0; entry.length as usize];
             store.read(number, &mut chunk, &mut workspace).map_err(|_| damaged())?;
-            writer.add(chunk).map_err(|_| damaged())?;
+            chunks.push((chunk, entry.code));
+        }
+        let mut writer = Writer::new();
+        for (chunk, code) in &chunks {
+            writer.add_pieces(vec![chunk], *code).map_err(|_| damaged())?;
         }
         let start = Instant::now();
         let made = writer.finish(level)?;

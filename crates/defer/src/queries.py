@@ -12,6 +12,7 @@ import json
 import os
 import re
 import resource
+import select
 import signal
 import sys
 import types
@@ -19,6 +20,11 @@ import types
 # Seconds that a call may compute, and that it may take: a busy machine must not decide.
 _LIMIT = 2
 _PATIENCE = 6
+
+# Seconds between looks at a call that says nothing, and so many in a row that find it asleep: it
+# waits for what does not come.
+_LOOK = 0.1
+_LOOKS = 10
 
 # Child processes that may die, one after the other.
 _DEATHS = 200
@@ -73,7 +79,7 @@ def _methods(kinds):
     """Methods of classes that can be made of nothing: functions that call one on a new object."""
     if not _PLAIN:
         names = sorted(kinds)
-        made = in_children(names, lambda name: kinds[name]() is not None)
+        made = in_children(names, lambda name: _plain(kinds[name]))
         _PLAIN.extend(name for name, said in zip(names, made) if said is True)
     found = {}
     for name in _PLAIN:
@@ -82,6 +88,14 @@ def _methods(kinds):
             if callable(value) and not special and _may_ask(value, method):
                 found[f"{name}().{method}"] = _on_new(kinds[name], method)
     return found
+
+
+def _plain(kind):
+    """Whether an object of a class can be made of nothing."""
+    try:
+        return kind() is not None
+    except Exception:
+        return False
 
 
 def _on_new(kind, method):
@@ -155,8 +169,8 @@ def in_children(jobs, do, about=lambda job: None):
         if child == 0:
             _child(jobs[first:], do, write)
         os.close(write)
-        with os.fdopen(read) as out:
-            said += map(json.loads, out)
+        with os.fdopen(read, "rb") as out:
+            said += map(json.loads, _written(out, child).splitlines())
         os.waitpid(child, 0)
         if len(said) < len(jobs):
             fatal = about(jobs[len(said)])
@@ -165,6 +179,27 @@ def in_children(jobs, do, about=lambda job: None):
                 said.append("died")
         first = len(said)
     return said + ["died"] * (len(jobs) - len(said))
+
+
+def _written(out, child):
+    """All that the process `child` writes to `out` until it ends. Ends one that waits for something
+    that does not come: it sleeps at each look, and has not computed between them."""
+    text, idle, before = b"", 0, None
+    while True:
+        if select.select([out], [], [], _LOOK)[0]:
+            part = os.read(out.fileno(), 1 << 16)
+            if not part:
+                return text
+            text, idle = text + part, 0
+            continue
+        with open(f"/proc/{child}/stat", "rb") as file:
+            # State, and the times that it computed.
+            about = file.read().rpartition(b")")[2].split()
+        now = about[0], about[11:13]
+        idle = idle + 1 if about[0] == b"S" and now == before else 0
+        before = now
+        if idle == _LOOKS:
+            os.kill(child, signal.SIGKILL)
 
 
 def _child(jobs, do, write):

@@ -120,6 +120,8 @@ pub enum Form {
     Listed,
     /// It is there, compressed, and comes back when a compiler is told of it.
     Compressed,
+    /// Its text lies beside the sources of modules, and comes back when Python opens the file.
+    Text,
     /// A shared library that is there in part.
     Shrunk,
     /// A small library of the same name stands in its place.
@@ -163,6 +165,7 @@ impl Form {
             Self::Compressed => 4,
             Self::Shrunk => 5,
             Self::StandIn => 6,
+            Self::Text => 7,
             Self::Module { stored, cold, source } => {
                 let source = match source {
                     Source::Out => 0,
@@ -185,6 +188,7 @@ impl Form {
             4 => Self::Compressed,
             5 => Self::Shrunk,
             6 => Self::StandIn,
+            7 => Self::Text,
             MODULE..=31 => {
                 let bits = code - MODULE;
                 let source = match bits >> 2 {
@@ -206,7 +210,7 @@ impl File {
     pub fn fate(&self) -> Fate {
         match self.form {
             Form::Out | Form::StandIn => Fate::Out,
-            Form::Compressed => Fate::Cold,
+            Form::Compressed | Form::Text => Fate::Cold,
             Form::Shrunk if self.reason == Reason::Cold => Fate::Cold,
             Form::Module { stored: true, cold: true, source } if source != Source::File => {
                 Fate::Cold

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 /// How much larger a chunk is whose pages are far from all that a run touched: it compresses
 /// better by an eighth, and takes longer to come back, which is seldom.
-pub const FAR: u64 = 8;
+pub const FAR: u64 = 32;
 
 /// How many times a chunk's pages must lie together to be far from others.
 const ALONE: u64 = 2;
@@ -51,7 +51,12 @@ impl Draft {
                     execute = piece.execute;
                     let far = piece.pages.end - start >= ALONE * size;
                     large = far;
-                    room = size * if far { FAR } else { 1 } * if execute { 1 } else { DATA };
+                    room = size
+                        * match (far, execute) {
+                            (true, _) => FAR,
+                            (false, true) => 1,
+                            (false, false) => DATA,
+                        };
                 }
                 let end = piece.pages.end.min(start + room);
                 room -= end - start;

@@ -90,7 +90,7 @@ const COLD_CHUNK: usize = 6 << 20;
 /// `transformers` unpacked each chunk thirty times.
 const READ_CHUNK: usize = 1 << 17;
 
-/// A module in the store.
+/// A module in the store, or a file that is read as their sources are.
 #[derive(Debug)]
 pub struct StoredModule {
     /// Where its source is, or would be, in the package.
@@ -127,7 +127,8 @@ impl StoredModule {
         !place.contains('/')
     }
 
-    /// Its folder, and its name in that.
+    /// Its folder, and its name in that: with its extension where it is no module, so that no
+    /// import asks for it.
     fn place(&self) -> (&str, &str) {
         let (folder, name) = self.path.rsplit_once('/').unwrap_or(("", &self.path));
         (folder, name.strip_suffix(".py").unwrap_or(name))

@@ -4,9 +4,9 @@ use crate::Error;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
-use std::fs::{self, File, Permissions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, BufWriter, Read, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// Writes the bytes of one file to a sink.
@@ -91,7 +91,9 @@ impl Stage {
     fn write_one(&self, entry: &Entry<'_>) -> Result<Written, Error> {
         let fail = |source| Error::Write { path: entry.path.clone().into(), source };
         let path = self.path().join(&entry.path);
-        let file = File::create_new(&path).map_err(fail)?;
+        let mode = if entry.executable { 0o755 } else { 0o644 };
+        let options = OpenOptions::new().write(true).create_new(true).mode(mode).clone();
+        let file = options.open(&path).map_err(fail)?;
         let mut sink = Hashing { sink: file, hash: Sha256::new(), size: 0 };
         match &entry.content {
             Content::Bytes(bytes) => sink.write_all(bytes).map_err(fail)?,
@@ -102,8 +104,10 @@ impl Stage {
                 buffer.flush().map_err(fail)?;
             }
         }
-        let mode = if entry.executable { 0o755 } else { 0o644 };
-        sink.sink.set_permissions(Permissions::from_mode(mode)).map_err(fail)?;
+        // The process's mask may have taken some; to ask costs less than to set.
+        if sink.sink.metadata().map_err(fail)?.permissions().mode() & 0o777 != mode {
+            sink.sink.set_permissions(Permissions::from_mode(mode)).map_err(fail)?;
+        }
         Ok(Written {
             path: entry.path.clone(),
             size: sink.size,

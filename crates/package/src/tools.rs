@@ -47,8 +47,6 @@ pub fn tools(files: &[(String, Vec<u8>)], level: Level) -> Result<Entry<'static>
             .add(chunk)
             .map_err(|_| Error::Compress(std::io::Error::other("a file has more than 64 MiB")))?;
     }
-    // It is small, and read once.
-    let level = if level == Level::Default { Level::High } else { level };
     let (store, _) = writer.finish(level).map_err(Error::Compress)?;
     Ok(Entry { path: STORE.into(), executable: false, content: Content::Bytes(store) })
 }

@@ -61,6 +61,15 @@ pub fn store(files: &mut [FilePlan], environment: &Environment, profile: &Profil
     }
 }
 
+/// Whether the file at `path`, a type stub, can lie in the store beside the sources of modules.
+/// Its index divides the names of a folder by spaces, and a stub at the top of the package
+/// belongs to no distribution's folder.
+pub fn is_text(path: &str) -> bool {
+    path.strip_suffix("i").is_some_and(|path| path.ends_with(".py"))
+        && path.contains('/')
+        && !path.contains(' ')
+}
+
 /// The number of packages around a module, of which the module of a package is one
 /// less than the others in it.
 fn depth(path: &str) -> usize {

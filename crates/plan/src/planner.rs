@@ -64,6 +64,9 @@ pub enum Action {
     },
     /// It enters compressed, and comes back when a compiler is told of it.
     Compress,
+    /// Its text enters compressed, beside the sources of modules: a line stands in its place, and
+    /// whoever opens it in Python reads the text.
+    Text,
     /// The list of a distribution's files is written anew.
     Record,
     /// It does not enter.
@@ -308,8 +311,9 @@ impl Seen<'_> {
             Kind::Header | Kind::StaticLibrary if crate::tools::are_for(file) => {
                 (Action::Compress, Reason::Tools)
             }
-            // Bytecode that comes here is a module without a source. Lazy loaders read stubs when
-            // a program runs.
+            // Type stubs are read as sources are: by lazy loaders, when a program runs.
+            Kind::TypeStub if crate::modules::is_text(&file.path) => (Action::Text, Reason::Cold),
+            // Bytecode that comes here is a module without a source.
             Kind::Data
             | Kind::Bytecode
             | Kind::Metadata

@@ -3,6 +3,8 @@
 use crate::format::{CODE, ENTRY, Error, HEADER, MAGIC, MAX_CHUNK, Root, VERSION, chunk_hash};
 use rayon::prelude::*;
 use std::sync::atomic::{AtomicU64, Ordering};
+use zstd::bulk::Compressor;
+use zstd::zstd_safe::CParameter;
 
 static GIVEN: AtomicU64 = AtomicU64::new(0);
 static DONE: AtomicU64 = AtomicU64::new(0);
@@ -20,7 +22,7 @@ pub fn amounts() -> (u64, u64) {
 pub enum Level {
     /// About as fast as copying.
     Fast,
-    /// Where more time begins to buy little: 5 % more than the best size, in a tenth of its time.
+    /// Where more time begins to buy little: 6 % more than the best size, in a tenth of its time.
     #[default]
     Default,
     /// Near the best size: for what is small.
@@ -37,6 +39,21 @@ impl Level {
             Self::High => 17,
             Self::Max => 19,
         }
+    }
+
+    /// A compressor of this level.
+    fn compressor(self) -> std::io::Result<Compressor<'static>> {
+        let mut made = Compressor::new(self.zstd())?;
+        // The length stands in the table.
+        made.include_contentsize(false)?;
+        if self == Self::Default {
+            // At this level, zstd looks for matches of five bytes and more in what is larger than
+            // 256 KiB. Machine code has many of four: they save 2.9 % of it, and 0.9 % of modules,
+            // in the same time.
+            made.set_parameter(CParameter::MinMatch(4))?;
+            made.set_parameter(CParameter::SearchLog(5))?;
+        }
+        Ok(made)
     }
 }
 
@@ -112,12 +129,10 @@ impl<'a> Writer<'a> {
             .chunks
             .into_par_iter()
             .map_init(
-                || zstd::bulk::Compressor::new(level.zstd()),
+                || level.compressor(),
                 |compressor, (chunk, code)| {
                     let compressor =
                         compressor.as_mut().map_err(|error| std::io::Error::from(error.kind()))?;
-                    // The length stands in the table.
-                    compressor.include_contentsize(false)?;
                     let mut chunk = chunk.joined();
                     let mut length = chunk.len() as u32;
                     if code {

@@ -6,8 +6,9 @@ use elf::{Library, PAGE, PageSet};
 use note::Note;
 use package::{Content, Entry, LIBRARY, Level, Stage};
 use plan::{MappedFile, Reason};
+use rayon::prelude::*;
 use shrink::{Chunk, Revive, Smaller};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use store::{Store, Workspace, Writer};
 
 /// Where the store lies in a package: beside the runtime, which looks for it there.
@@ -135,44 +136,59 @@ pub fn read_again(
     present.union(&first.loader_pages()?);
     check.cold.iter().for_each(|cold| present.union(cold));
     let halted = shrink::halted(&first, &present);
-    let mut memory = vec![0; Workspace::size().div_ceil(8)];
-    let mut workspace = Workspace::new(&mut memory).with_context(fault)?;
-    let (mut index, mut out) = (0, Vec::new());
     let last = first.loads().map(|load| load.addresses().end).max().unwrap_or(0);
-    let mut beside: (u64, Vec<u8>) = (0, Vec::new());
-    while let Some(run) = note.run(index) {
-        let number = note.first_chunk() + run.chunk;
-        out.resize(store.entry(number).with_context(fault)?.length as usize, 0);
-        store.read(number, &mut out, &mut workspace).ok().with_context(fault)?;
-        for run in note.together(index) {
-            index += 1;
-            let start = u64::from(run.page) * PAGE;
-            let all = start..start + u64::from(run.count) * PAGE;
-            let at = u64::from(run.place) * PAGE;
-            if start >= last {
-                if beside.1.is_empty() {
-                    beside.0 = start;
-                }
-                let part = out.get(at as usize..(at + all.end - all.start) as usize);
-                beside.1.extend(part.with_context(fault)?);
-                continue;
-            }
-            let load = first.loads().map(elf::ProgramHeader::file_addresses);
-            let held = load
-                .map(|load| load.start.max(all.start)..load.end.min(all.end))
-                .find(|held| held.start < held.end)
-                .with_context(fault)?;
-            let at = at + (held.start - all.start);
-            let size = held.end - held.start;
-            let back = out.get(at as usize..(at + size) as usize);
-            let mut expected = first.read(held.start, size)?.to_vec();
-            for start in halted.range(held.clone()) {
-                expected[(start - held.start) as usize] = shrink::HALT;
-            }
-            if back != Some(expected.as_slice()) {
-                bail!(fault());
-            }
-        }
+    let mut starts = Vec::new();
+    let mut index = 0;
+    while note.run(index).is_some() {
+        starts.push(index);
+        index += note.together(index).count();
     }
-    Ok(beside)
+    let beside = starts
+        .into_par_iter()
+        .map_init(
+            || vec![0; Workspace::size().div_ceil(8)],
+            |memory, index| {
+                let mut workspace = Workspace::new(memory).with_context(fault)?;
+                let run = note.run(index).with_context(fault)?;
+                let number = note.first_chunk() + run.chunk;
+                let length = store.entry(number).with_context(fault)?.length;
+                let mut chunk = vec![0; length as usize];
+                store.read(number, &mut chunk, &mut workspace).ok().with_context(fault)?;
+                let mut beside = Vec::new();
+                for run in note.together(index) {
+                    let at = u64::from(run.place) * PAGE;
+                    let start = u64::from(run.page) * PAGE;
+                    let size = u64::from(run.count) * PAGE;
+                    let back = chunk.get(at as usize..(at + size) as usize).with_context(fault)?;
+                    if start >= last {
+                        beside.push((start, back.to_vec()));
+                    } else if !same(&first, start, back, &halted)? {
+                        bail!(fault());
+                    }
+                }
+                Ok(beside)
+            },
+        )
+        .collect::<Result<Vec<_>>>()?
+        .concat();
+    let start = beside.first().map_or(0, |(start, _)| *start);
+    Ok((start, beside.into_iter().flat_map(|(_, bytes)| bytes).collect()))
+}
+
+/// Whether `back`, whole pages from the address `start` on, are what `original` has there, but for
+/// the first bytes of functions that are lost, at the addresses `halted`.
+fn same(original: &Library<'_>, start: u64, back: &[u8], halted: &BTreeSet<u64>) -> Result<bool> {
+    let all = start..start + back.len() as u64;
+    let held = original
+        .loads()
+        .map(elf::ProgramHeader::file_addresses)
+        .map(|load| load.start.max(all.start)..load.end.min(all.end))
+        .find(|held| held.start < held.end);
+    let Some(held) = held else { return Ok(false) };
+    let mut expected = original.read(held.start, held.end - held.start)?.to_vec();
+    for start in halted.range(held.clone()) {
+        expected[(start - held.start) as usize] = shrink::HALT;
+    }
+    let at = (held.start - all.start) as usize;
+    Ok(back.get(at..at + expected.len()) == Some(expected.as_slice()))
 }

@@ -65,6 +65,7 @@ fn form(form: Form) -> &'static str {
         Form::Moved => "under another path, where it makes no module of its folder or name",
         Form::Listed => "written anew from what is in the package",
         Form::Compressed => "compressed in _taper/tools",
+        Form::Text => "its text is in _taper/modules, and comes back when Python opens it",
         Form::Shrunk => "in the package with some of its pages",
         Form::StandIn => "a small library of the same name stands in its place",
         Form::Module { stored: true, cold: true, source: Source::Store } => {

@@ -129,6 +129,7 @@ pub fn modules<'a>(
             }
         }
     }
+    texts(environment, plan, &mut out, &mut stored)?;
     if !stored.is_empty() {
         // What waits is not unpacked with what does not.
         let waits = |module: &StoredModule| waits(otherwise.deferred, &module.path);
@@ -155,6 +156,34 @@ pub fn modules<'a>(
         entrances(&mut out.units, files.collect(), bytecode, &compiler, scratch.path())?;
     }
     Ok(out)
+}
+
+/// Adds the files whose texts lie beside the sources of modules to `stored`, with the line in
+/// their place. Where no module is stored, nothing would give the texts: they are files.
+fn texts(
+    environment: &Environment,
+    plan: &Plan,
+    out: &mut Modules<'_>,
+    stored: &mut Vec<(usize, StoredModule)>,
+) -> Result<()> {
+    let after = stored.iter().map(|(order, _)| order + 1).max();
+    for file in plan.files.iter().filter(|file| file.action == Action::Text) {
+        let found = &environment.files[file.index];
+        let source = environment.source(found);
+        let text = std::fs::read(&source)
+            .map_err(|error| package::Error::Read { path: source.clone(), source: error })?;
+        let (path, executable) = (file.path.clone(), found.mode & 0o111 != 0);
+        let Some(order) = after else {
+            out.units.push(unit(path, text, executable, file.reason, found.size));
+            continue;
+        };
+        out.original += found.size;
+        out.units.push(unit(path.clone(), STUB.to_vec(), executable, file.reason, 0));
+        let source = Some(text);
+        let made = StoredModule { path, code: None, source, read: false, cold: true, file: None };
+        stored.push((order, made));
+    }
+    Ok(())
 }
 
 /// Whether the body of the module at `path` waits.

@@ -211,7 +211,10 @@ fn tell_plan(plan: &Plan, global: &Global, talk: &Talk) -> Result<()> {
     let mut sums = std::collections::BTreeMap::new();
     for file in &plan.files {
         let kept = match &file.action {
-            Action::Leave | Action::Compress | Action::Module { source: false, .. } => 0,
+            Action::Leave
+            | Action::Compress
+            | Action::Text
+            | Action::Module { source: false, .. } => 0,
             Action::Shrink(pages) => file.size.saturating_sub(pages.absent_bytes()),
             Action::StandIn { keep } => keep.len() * elf::PAGE,
             Action::Copy

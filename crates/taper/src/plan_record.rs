@@ -128,6 +128,7 @@ fn form(file: &FilePlan, fate: Cold) -> Form {
             Form::Module { stored: stored.is_some(), cold: *cold, source }
         }
         Action::Compress => Form::Compressed,
+        Action::Text => Form::Text,
         Action::Record => Form::Listed,
         Action::Leave => Form::Out,
     }

@@ -99,11 +99,16 @@ pub fn write(
     talk.step("divides libraries");
     let stand_ins = stand_ins(environment, view, plan)?;
     let spoken = Spoken::of(environment, plan, &stand_ins)?;
-    let made = plan
-        .files
-        .par_iter()
-        .filter_map(|file| unit(environment, &stand_ins, &spoken, file).transpose())
-        .collect::<Result<Vec<_>>>()?;
+    // One library takes as long as all others: headers are compressed beside it.
+    let (made, headers) = rayon::join(
+        || -> Result<Vec<_>> {
+            let made = plan.files.par_iter();
+            made.filter_map(|file| unit(environment, &stand_ins, &spoken, file).transpose())
+                .collect()
+        },
+        || tools::tools(environment, plan, level),
+    );
+    let (made, headers) = (made?, headers?);
     let mut revived = Vec::new();
     for made in made {
         match made {
@@ -132,8 +137,7 @@ pub fn write(
         observed,
         ..Outcome::default()
     };
-    talk.step("compresses headers");
-    if let Some((unit, stored, original)) = tools::tools(environment, plan, level)? {
+    if let Some((unit, stored, original)) = headers {
         outcome.stored += stored;
         outcome.stored_original += original;
         units.push(unit);
@@ -219,7 +223,11 @@ fn unit<'a>(
         check: None,
     };
     Ok(match &file.action {
-        Action::Leave | Action::Compress | Action::Record | Action::Module { .. } => None,
+        Action::Leave
+        | Action::Compress
+        | Action::Record
+        | Action::Text
+        | Action::Module { .. } => None,
         Action::Copy => Some(whole(source)),
         Action::CopyTo { path } => {
             let mut unit = whole(source);

@@ -103,7 +103,7 @@ fn files_and_sums_are_told_without_the_environment() {
     let world = packed(&[]);
     fs::rename(world.path("env/lib"), world.path("elsewhere")).unwrap();
     let file = answers(&world.taper(&["--json", "explain", "out", "stub.pyi"]));
-    assert_eq!((&file[0]["is"], &file[0]["fate"]), (&"file".into(), &"hot".into()));
+    assert_eq!((&file[0]["is"], &file[0]["fate"]), (&"file".into(), &"cold".into()));
     let all = answers(&world.taper(&["--json", "explain", "out"]));
     let sum = &all[0]["sum"];
     let rows = sum["rows"].as_array().unwrap();

@@ -154,6 +154,18 @@ const UNCAUGHT: [&[&str]; 11] = [
     &["uncaught.py"],
 ];
 
+/// Every way in which Python's libraries read a type stub, as lazy loaders do.
+const READS_STUBS: &str = "
+import importlib.resources, importlib.util, os, pathlib, pkgutil, torch
+place = os.path.join(os.path.dirname(torch.__file__), 'types.pyi')
+print(open(place).read() + repr(open(place, 'rb').read()), pathlib.Path(place).read_text())
+print(pkgutil.get_data('torch', 'types.pyi'))
+print(importlib.resources.files('torch').joinpath('types.pyi').read_bytes())
+print(torch.__spec__.loader.get_data(place), sorted(os.listdir(os.path.dirname(place))))
+print([found.name for found in pkgutil.iter_modules(torch.__path__)])
+print(importlib.util.find_spec('torch.types'))
+";
+
 fn world() -> World {
     let world = World::with_torch(&[
         ("torch/__init__.py", INIT),
@@ -246,8 +258,9 @@ fn nothing_is_lost_where_cold_modules_stay() {
     pack(&world, "out", "keep", &["-c", "import torch, single; print(torch.f(1), single.f())"]);
     // A module starts one of these.
     assert!(out.join("torch/bin/started").exists() && !out.join("torch/bin/not_named").exists());
-    // Nothing here would bring a header back, and lazy loaders read stubs.
-    assert!(out.join("torch/include/header.h").exists() && out.join("torch/types.pyi").exists());
+    // Nothing here would bring a header back; a stub comes from the store.
+    assert!(out.join("torch/include/header.h").exists());
+    assert!(fs::read_to_string(out.join("torch/types.pyi")).unwrap().starts_with("exec("));
     assert!(out.join("torch/cold/cold.txt").exists());
     let record = fs::read_to_string(out.join("torch-2.0.dist-info/RECORD")).unwrap();
     for (path, listed) in [("tool.py", true), ("cold/cold.txt", true), ("types.pyi", true)] {
@@ -258,6 +271,7 @@ fn nothing_is_lost_where_cold_modules_stay() {
         &["sources.py"] as &[&str],
         &["program.py"],
         &["-m", "torch.tool", "a", "b"],
+        &["-c", READS_STUBS],
         &["-c", "import torch.cold.deep, torch.tests.check; print(torch.tests.__path__[0][-6:])"],
     ]);
     // Python 3.10 shows frames that later ones let a module take out of a traceback.
@@ -279,6 +293,9 @@ fn nothing_is_lost_where_cold_modules_stay() {
     fs::write(out.join("torch/child.py"), "f = 1  # changed\n").unwrap();
     let (_, printed, _) = said(&world, &out, &["-c", real]);
     assert_eq!(printed, "f = 1  # changed\n\n");
+    // And who installs another version over a stub.
+    fs::write(out.join("torch/types.pyi"), "y: str\n").unwrap();
+    assert!(said(&world, &out, &["-c", READS_STUBS]).1.starts_with("y: str\n"));
 }
 
 #[test]

@@ -87,7 +87,6 @@ fn headers_come_back_for_compilers() {
     for path in [
         "torch/share/cmake/TorchConfig.cmake",
         "torch/include-more/include/third.h",
-        "torch/types.pyi",
         "torch/py.typed",
         "torch/share/x.pc",
         "torch/lib/libx.a",

@@ -1,4 +1,4 @@
-// Functions of a few hundred bytes each, and tables beside them.
+// Functions of one or two kilobytes each, and tables beside them.
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 // How many instructions that do nothing each function has besides.
-#define FILL 500
+#define FILL 1500
 
 namespace many {
 typedef uint64_t made(uint64_t);

@@ -54,8 +54,10 @@ pub fn world(fill: u32) -> World {
         ("torch/later.py", ""),
         ("torch/lib/many.so", ""),
     ]);
-    fs::write(world.path("many.cc"), source().replace("FILL 500", &format!("FILL {fill}")))
-        .unwrap();
+    let source = source();
+    let (before, after) = source.split_once("#define FILL ").unwrap();
+    let after = after.trim_start_matches(|letter: char| letter.is_ascii_digit());
+    fs::write(world.path("many.cc"), format!("{before}#define FILL {fill}{after}")).unwrap();
     let built = Command::new("c++")
         .args(["-O1", "-shared", "-fPIC", "-pthread", "-w", "-o"])
         .arg(world.packages().join("torch/lib/many.so"))
@@ -78,7 +80,7 @@ pub struct Packed {
 pub fn packed() -> &'static Packed {
     static MADE: OnceLock<Packed> = OnceLock::new();
     MADE.get_or_init(|| {
-        let world = world(500);
+        let world = world(1500);
         let words = ["pack", "--cold", "keep", "--to", "dist", "--", "python", "-c", TRACED];
         let done = world.taper(&words);
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
