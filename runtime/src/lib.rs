@@ -12,14 +12,14 @@
 
 mod bind;
 mod found;
-mod gate;
+mod gated_function;
 mod library;
+mod line;
 mod map;
-mod modules;
-mod record;
+mod module_store;
 mod refuse;
 mod restore;
-mod say;
+mod restored_pages;
 mod signals;
 mod slots;
 mod symbols;

@@ -1,6 +1,6 @@
 //! The shrunk libraries that are loaded, and the store that holds their cold pages.
 
-use crate::say::Line;
+use crate::line::Line;
 use crate::{bind, map, restore, signals, slots};
 use core::ffi::{CStr, c_char, c_int, c_void};
 use core::ptr;

@@ -7,10 +7,10 @@
 //! the C++ runtime says what it was and ends the process.
 
 use crate::library::{self, Library};
+use crate::line::Line;
 use crate::map::Memory;
-use crate::say::Line;
 use crate::slots::{self, Working};
-use crate::{record, restore, symbols};
+use crate::{restore, restored_pages, symbols};
 use core::ffi::{CStr, c_char, c_int, c_void};
 use core::{mem, slice};
 use libc::ucontext_t;
@@ -33,7 +33,7 @@ pub fn refuse(address: usize, code: c_int, machine: &mut ucontext_t) -> bool {
             // SAFETY: the instruction has just been read there.
             || (code == SI_KERNEL && unsafe { (place as *const u8).read() } == HALT);
         if called && let Some(name) = name(library, (place - library.base) as u64) {
-            record::page(&library, ((place - library.base) as u64 / PAGE) as u32);
+            restored_pages::page(&library, ((place - library.base) as u64 / PAGE) as u32);
             let of = library.note.name();
             let file = of.iter().rposition(|byte| *byte == b'/').map_or(of, |at| &of[at + 1..]);
             let arguments = [

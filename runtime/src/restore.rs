@@ -5,8 +5,8 @@
 //! the whole page. No page is ever writable and executable.
 
 use crate::library::{self, Chunk, Library};
-use crate::record;
-use crate::say::Line;
+use crate::line::Line;
+use crate::restored_pages;
 use crate::slots::{self, Working};
 use core::ffi::{CStr, c_int, c_void};
 use core::ptr;
@@ -50,7 +50,7 @@ pub fn listen() {
     let on = !value.is_null() && unsafe { CStr::from_ptr(value) } == c"1";
     TALKS.store(on, Ordering::Relaxed);
     // SAFETY: as above.
-    unsafe { record::listen() };
+    unsafe { restored_pages::listen() };
 }
 
 /// Whether to say what is done.
@@ -90,7 +90,7 @@ pub fn restore(fault: Fault) -> bool {
     let Some(chunk) = library.chunks.get(run.chunk as usize) else { return false };
     // While what is touched is recorded, a page comes back alone, and its neighbours when
     // they are touched themselves. Two threads may bring the same one.
-    let alone = record::is_page_by_page().then_some(page);
+    let alone = restored_pages::is_page_by_page().then_some(page);
     let own = slots::process();
     if alone.is_none() && !claim(&chunk.state, own) {
         // Another thread brought it; or it was here, and somebody took the right to read it.
@@ -181,15 +181,15 @@ fn wake(state: &AtomicU32) {
 
 /// Records what came back: the page `alone`, or all that is in the chunk of run `index`.
 fn record(library: &Library, index: usize, alone: Option<u32>) {
-    if !record::records() {
+    if !restored_pages::records() {
         return;
     }
     if let Some(page) = alone {
-        return record::page(library, page);
+        return restored_pages::page(library, page);
     }
     for run in library.note.together(index) {
         for page in run.page..run.page + u32::from(run.count) {
-            record::page(library, page);
+            restored_pages::page(library, page);
         }
     }
 }

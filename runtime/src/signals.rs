@@ -4,7 +4,7 @@
 //! loader, the program) is kept and answered as the system would: it acts on every signal
 //! that is not about a cold page.
 
-use crate::say::Line;
+use crate::line::Line;
 use crate::{found, library, refuse, restore};
 use core::cell::UnsafeCell;
 use core::ffi::{c_int, c_void};

@@ -1,7 +1,7 @@
 //! Memory to work in, for as many threads as fault at once.
 
+use crate::line::Line;
 use crate::map::Memory;
-use crate::say::Line;
 use core::ffi::c_void;
 use core::ptr;
 use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};

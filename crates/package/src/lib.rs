@@ -6,20 +6,20 @@
 mod archive;
 mod bytecode;
 mod folder;
+mod headers;
+mod installed_files;
 mod manifest;
 mod marshal;
-mod record;
-mod tools;
 
 pub use archive::{
     Absent, Answers, ENTRANCE, LIBRARY, PLANNED, RUNTIME, STUB, StoredModule, archive,
 };
 pub use bytecode::{Bytecode, Compiler, cached, checked, renamed, unchecked};
 pub use folder::{Content, Entry, Stage, Writer, Written};
+pub use headers::headers;
+pub use installed_files::record;
 pub use manifest::{Bytes, Deferred, FORMAT, Files, MANIFEST, Manifest, Remembered};
-pub use record::record;
 pub use store::Level;
-pub use tools::tools;
 
 use std::path::PathBuf;
 

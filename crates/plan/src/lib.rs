@@ -7,6 +7,7 @@ mod callable;
 mod choice;
 mod edit;
 mod gpu;
+mod headers;
 mod libraries;
 mod licences;
 mod mapped;
@@ -15,16 +16,15 @@ mod planner;
 mod programs;
 mod reason;
 mod standard;
-mod tools;
 
 pub use choice::Choice;
 pub use edit::{editable, edited};
 pub use gpu::{GpuLibrary, GpuSide, gpu_code};
+pub use headers::giving;
 pub use libraries::{LibraryPages, library_pages};
 pub use mapped::MappedFile;
 pub use planner::{Action, Cold, FilePlan, Options, Plan, plan, source_of};
 pub use reason::Reason;
-pub use tools::giving;
 
 use std::path::PathBuf;
 

@@ -65,7 +65,7 @@ pub fn store(files: &mut [FilePlan], environment: &Environment, profile: &Profil
 /// Its index divides the names of a folder by spaces, and a stub at the top of the package
 /// belongs to no distribution's folder.
 pub fn is_text(path: &str) -> bool {
-    path.strip_suffix("i").is_some_and(|path| path.ends_with(".py"))
+    std::path::Path::new(path).extension() == Some("pyi".as_ref())
         && path.contains('/')
         && !path.contains(' ')
 }

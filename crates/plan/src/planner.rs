@@ -160,7 +160,7 @@ pub fn plan(
     crate::licences::aside(&mut plan.files, environment);
     crate::standard::behind(&mut plan.files, environment);
     crate::modules::store(&mut plan.files, environment, profile, options.cold);
-    crate::tools::settle(&mut plan.files, environment)?;
+    crate::headers::settle(&mut plan.files, environment)?;
     Ok(plan)
 }
 
@@ -308,7 +308,7 @@ impl Seen<'_> {
             ),
             Kind::Program if self.started.contains(&file.path) => (Action::Copy, Reason::Started),
             Kind::Program => (Action::Leave, Reason::Unstarted),
-            Kind::Header | Kind::StaticLibrary if crate::tools::are_for(file) => {
+            Kind::Header | Kind::StaticLibrary if crate::headers::are_for(file) => {
                 (Action::Compress, Reason::Tools)
             }
             // Type stubs are read as sources are: by lazy loaders, when a program runs.

@@ -11,7 +11,7 @@ use crate::build_tools::{self, Tools};
 use crate::build_uses::uses;
 use crate::build_work::{Work, write_if_other};
 use crate::exit::{Exit, bad_input};
-use crate::talk::{Talk, megabytes};
+use crate::printer::{Printer, megabytes};
 use crate::{capability, interrupt};
 use anyhow::{Context, Result};
 use environment::Interpreter;
@@ -26,10 +26,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Runs the command.
-pub fn run(command: &Build, global: &Global, talk: &Talk) -> Result<Exit> {
-    let tree = talk.phase("read", || Tree::open(&command.source))?;
+pub fn run(command: &Build, global: &Global, printer: &Printer) -> Result<Exit> {
+    let tree = printer.phase("read", || Tree::open(&command.source))?;
     for (file, why) in &tree.unread {
-        Talk::warn(&format!("{file} is not understood, so its options are not known: {why}"));
+        Printer::warn(&format!("{file} is not understood, so its options are not known: {why}"));
     }
     let typed = typed(command)?;
     let profiles: Vec<Profile> =
@@ -51,7 +51,7 @@ pub fn run(command: &Build, global: &Global, talk: &Talk) -> Result<Exit> {
         check(&tree, option, |name| tools.is_own(name))?;
     }
 
-    let used = talk.phase("profile", || uses(&profiles, || interpreter))?;
+    let used = printer.phase("profile", || uses(&profiles, || interpreter))?;
     let wanted = Wanted {
         product: product(command.product),
         processor: processor(command.target.cpu),
@@ -72,40 +72,40 @@ pub fn run(command: &Build, global: &Global, talk: &Talk) -> Result<Exit> {
     } else if command.dry_run {
         print!("{}", text(&choice, &tree, &steps));
     } else {
-        talk.say(text(&choice, &tree, &steps).trim_end());
+        printer.say(text(&choice, &tree, &steps).trim_end());
     }
     if command.dry_run {
         return Ok(Exit::Done);
     }
 
     for (program, version) in &tools.versions {
-        talk.say(&format!("{program}: {version}"));
+        printer.say(&format!("{program}: {version}"));
     }
     let _lock = work.lock()?;
     interrupt::say(format!(
         "the same command goes on with the build in {}; nothing else was written",
         work.folder.display()
     ));
-    let copied = talk.phase("copy", || copy_tree(&tree.root, &work.tree()))?;
-    talk.say(&format!("{copied} files of the tree are new in {}", work.tree().display()));
+    let copied = printer.phase("copy", || copy_tree(&tree.root, &work.tree()))?;
+    printer.say(&format!("{copied} files of the tree are new in {}", work.tree().display()));
     if let Some(operators) = &operators {
         write_if_other(&work.operators(), &operators.to_mapping())?;
     }
-    let ignored = configure(&steps, &work, &choice, talk)?;
+    let ignored = configure(&steps, &work, &choice, printer)?;
     if command.configure || !ignored.is_empty() {
         if global.json {
             println!("{:#}", serde_json::json!({ "ignored": ignored, "work": work.folder }));
         }
         return Ok(if ignored.is_empty() { Exit::Done } else { Exit::DoesNotHold });
     }
-    talk.phase("build", || build(&steps[1], &work.log("build"), talk))?;
+    printer.phase("build", || build(&steps[1], &work.log("build"), printer))?;
     for (index, step) in steps[2..].iter().enumerate() {
         let log = work.log(&format!("finish-{}", index + 1));
-        talk.phase("finish", || build_run::run(step, &log, |_| {}))?;
+        printer.phase("finish", || build_run::run(step, &log, |_| {}))?;
     }
     let Some(stage) = stage else { return Ok(Exit::Done) };
     gather(command.product, &work, &stage, &python)?;
-    let (before, after) = talk.phase("strip", || build_run::strip(stage.path()))?;
+    let (before, after) = printer.phase("strip", || build_run::strip(stage.path()))?;
     let link = (command.product == Product::Lite).then(|| link(stage.path(), &tree)).transpose()?;
     let described = serde_json::json!({
         "format": 1,
@@ -129,11 +129,11 @@ pub fn run(command: &Build, global: &Global, talk: &Talk) -> Result<Exit> {
             "bytes": bytes,
             "libraries": { "built": before, "stripped": after },
             "build": described,
-            "seconds": talk.seconds(),
+            "seconds": printer.seconds(),
         });
         println!("{document:#}");
     } else {
-        talk.say(&format!(
+        printer.say(&format!(
             "{}: {}; its libraries have {}, {} before strip",
             out.display(),
             megabytes(bytes),
@@ -141,8 +141,8 @@ pub fn run(command: &Build, global: &Global, talk: &Talk) -> Result<Exit> {
             megabytes(before)
         ));
         match link {
-            Some(words) => talk.say(&format!("link with: {}", words.join(" "))),
-            None => talk.say(&format!("use with: PYTHONPATH={}", out.display())),
+            Some(words) => printer.say(&format!("link with: {}", words.join(" "))),
+            None => printer.say(&format!("use with: PYTHONPATH={}", out.display())),
         }
     }
     Ok(Exit::Done)
@@ -258,21 +258,26 @@ fn notes(choice: &mut Choice, tree: &Tree, profiles: &[Profile], operators: Opti
 }
 
 /// Configures the build. Gives the options that had no effect.
-fn configure(steps: &[Step], work: &Work, choice: &Choice, talk: &Talk) -> Result<Vec<String>> {
+fn configure(
+    steps: &[Step],
+    work: &Work,
+    choice: &Choice,
+    printer: &Printer,
+) -> Result<Vec<String>> {
     let log = work.log("configure");
-    talk.phase("configure", || build_run::run(&steps[0], &log, |_| {}))?;
+    printer.phase("configure", || build_run::run(&steps[0], &log, |_| {}))?;
     let said =
         fs::read_to_string(&log).with_context(|| format!("cannot read {}", log.display()))?;
     let ignored = unused(&said);
     for name in &ignored {
-        Talk::warn(&format!("this project does not use {name}; nothing was built"));
+        Printer::warn(&format!("this project does not use {name}; nothing was built"));
     }
     // What a condition in the tree overruled was not asked for in vain, but is said.
     let cache = fs::read_to_string(work.build().join("CMakeCache.txt")).unwrap_or_default();
     for chosen in &choice.options {
         let now = cached(&cache, &chosen.name);
         if let Some(now) = now.filter(|now| !same(now, &chosen.value)) {
-            Talk::warn(&format!("CMake made {} {now:?}, not {:?}", chosen.name, chosen.value));
+            Printer::warn(&format!("CMake made {} {now:?}, not {:?}", chosen.name, chosen.value));
         }
     }
     Ok(ignored)
@@ -292,8 +297,8 @@ fn same(now: &str, asked: &str) -> bool {
 }
 
 /// Compiles, with a bar on a terminal and a line every tenth part elsewhere.
-fn build(step: &Step, log: &Path, talk: &Talk) -> Result<()> {
-    let bar = talk.shows_bars().then(|| {
+fn build(step: &Step, log: &Path, printer: &Printer) -> Result<()> {
+    let bar = printer.shows_bars().then(|| {
         let bar = ProgressBar::new(1);
         // The template is a constant that indicatif's own tests cover.
         if let Ok(style) =
@@ -311,7 +316,7 @@ fn build(step: &Step, log: &Path, talk: &Talk) -> Result<()> {
             bar.set_position(done);
         } else if done * 10 / all.max(1) > tenth {
             tenth = done * 10 / all.max(1);
-            talk.say(&format!("built {done} of {all}"));
+            printer.say(&format!("built {done} of {all}"));
         }
     });
     if let Some(bar) = bar {

@@ -2,7 +2,7 @@
 
 use crate::exit::bad_input;
 use crate::interrupt;
-use crate::talk::Talk;
+use crate::printer::Printer;
 use anyhow::{Context, Result, bail};
 use std::ffi::OsString;
 use std::fs;
@@ -207,7 +207,7 @@ pub fn strip(folder: &Path) -> Result<(u64, u64)> {
             .context("cannot start strip")?;
         if !done.status.success() {
             let said = String::from_utf8_lossy(&done.stderr);
-            Talk::warn(&format!("{} stays as it was built: {}", path.display(), said.trim()));
+            Printer::warn(&format!("{} stays as it was built: {}", path.display(), said.trim()));
         }
         after += fs::metadata(&path)?.len();
     }

@@ -5,7 +5,7 @@
 //! only when the part does its work. Pages hold several functions: a part may count as used
 //! although it was not, never the other way.
 
-use crate::talk::Talk;
+use crate::printer::Printer;
 use crate::trace::Identities;
 use anyhow::Result;
 use elf::{Library, PAGE};
@@ -74,7 +74,7 @@ pub fn uses(
     let environment = match interpreter() {
         Ok(interpreter) => Environment::scan(interpreter)?,
         Err(error) => {
-            Talk::warn(&format!("{error}: only files say what the application uses"));
+            Printer::warn(&format!("{error}: only files say what the application uses"));
             return Ok(found);
         }
     };
@@ -93,7 +93,7 @@ fn functions(
         match profile.libraries.get(LIBRARY) {
             Some(used) if Some(&used.content) == now.as_ref() => pages.push(&used.pages),
             Some(_) => {
-                Talk::warn(&format!(
+                Printer::warn(&format!(
                     "{LIBRARY} is not the one that was traced: only files say what the \
                      application uses; name its environment with --python"
                 ));

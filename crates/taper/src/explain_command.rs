@@ -10,7 +10,7 @@ use crate::explain_names::{self, Meanings};
 use crate::explain_original::Original;
 use crate::explain_symbols::{self, Wanted};
 use crate::explain_text;
-use crate::talk::Talk;
+use crate::printer::Printer;
 use anyhow::Result;
 use imports::Modules;
 use ledger::{About, Ledger};
@@ -67,7 +67,7 @@ pub struct SummaryAnswer {
 }
 
 /// Runs the command.
-pub fn run(command: &Explain, global: &Global, talk: &Talk) -> Result<Exit> {
+pub fn run(command: &Explain, global: &Global, printer: &Printer) -> Result<Exit> {
     let ledger = Ledger::of_package(&command.package)?;
     let document = match &command.name {
         None => Document {
@@ -79,10 +79,10 @@ pub fn run(command: &Explain, global: &Global, talk: &Talk) -> Result<Exit> {
             more: 0,
             problems: Vec::new(),
         },
-        Some(name) => explain(&ledger, name, &command.package, global, talk)?,
+        Some(name) => explain(&ledger, name, &command.package, global, printer)?,
     };
     for problem in &document.problems {
-        Talk::warn(problem);
+        Printer::warn(problem);
     }
     if global.json {
         println!("{}", serde_json::to_string_pretty(&document)?);
@@ -97,7 +97,7 @@ fn explain(
     name: &str,
     folder: &Path,
     global: &Global,
-    talk: &Talk,
+    printer: &Printer,
 ) -> Result<Document> {
     if name.is_empty() || name.len() > MAX_NAME {
         return Err(bad_input("NAME is empty or too long; name a file, a module or a function"));
@@ -116,10 +116,10 @@ fn explain(
         return nothing_else(document, ledger, &modules, name);
     }
     let original = Original::find(ledger, global);
-    of_modules(ledger, &meanings, &original, talk, &mut document);
+    of_modules(ledger, &meanings, &original, printer, &mut document);
     if meanings.architecture {
         let find = || explain_gpu::architecture(ledger, &original, name);
-        let (answer, problems) = talk.phase("search", find);
+        let (answer, problems) = printer.phase("search", find);
         match answer {
             Some(answer) => {
                 document.answers.push(Answer::Architecture(answer));
@@ -130,7 +130,7 @@ fn explain(
     }
     let mut unsearched = String::new();
     if let Some(wanted) = searched {
-        match talk.phase("search", || explain_code::find(ledger, &original, &wanted)) {
+        match printer.phase("search", || explain_code::find(ledger, &original, &wanted)) {
             Ok(found) if found.matches > 0 => {
                 document.problems.extend(found.unread.iter().cloned());
                 document.answers.push(Answer::Functions(found));
@@ -195,13 +195,13 @@ fn of_modules(
     ledger: &Ledger,
     meanings: &Meanings<'_>,
     original: &Original<'_>,
-    talk: &Talk,
+    printer: &Printer,
     document: &mut Document,
 ) {
     if meanings.modules.is_empty() {
         return;
     }
-    let imports = match original.graph_if_there(talk) {
+    let imports = match original.graph_if_there(printer) {
         Ok(graph) => {
             let imports = Imports::new(graph, original.hot());
             match imports.unknown() {

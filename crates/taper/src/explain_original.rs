@@ -2,7 +2,7 @@
 
 use crate::args::Global;
 use crate::plan_record::hexadecimal;
-use crate::talk::Talk;
+use crate::printer::Printer;
 use elf::Library;
 use environment::{Interpreter, Place};
 use imports::{Graph, Hot, Modules, Unreadable};
@@ -111,9 +111,9 @@ impl<'l> Original<'l> {
     ///
     /// # Errors
     /// Why there is no environment.
-    pub fn graph_if_there(&self, talk: &Talk) -> Result<Graph, String> {
+    pub fn graph_if_there(&self, printer: &Printer) -> Result<Graph, String> {
         self.roots.as_ref().map_err(Clone::clone)?;
-        talk.phase("imports", || self.graph())
+        printer.phase("imports", || self.graph())
     }
 
     /// The imports of the environment's modules. What is not as it was is a module of which

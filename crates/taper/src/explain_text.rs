@@ -46,7 +46,7 @@ fn size(bytes: u64) -> String {
     match bytes {
         0..1_000 => format!("{bytes} bytes"),
         1_000..100_000 => format!("{:.1} kB", bytes as f64 / 1e3),
-        _ => crate::talk::megabytes(bytes),
+        _ => crate::printer::megabytes(bytes),
     }
 }
 

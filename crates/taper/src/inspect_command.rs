@@ -2,15 +2,15 @@
 
 use crate::args::{Global, Inspect};
 use crate::exit::Exit;
-use crate::talk::Talk;
+use crate::printer::Printer;
 use anyhow::Result;
 use environment::{Environment, Interpreter};
 
 /// Runs the command.
-pub fn run(_: &Inspect, global: &Global, talk: &Talk) -> Result<Exit> {
+pub fn run(_: &Inspect, global: &Global, printer: &Printer) -> Result<Exit> {
     let interpreter = Interpreter::find(global.python.as_deref())?;
-    let environment = talk.phase("scan", || Environment::scan(interpreter))?;
-    let inspection = talk.phase("inspect", || inspect::inspect(&environment))?;
+    let environment = printer.phase("scan", || Environment::scan(interpreter))?;
+    let inspection = printer.phase("inspect", || inspect::inspect(&environment))?;
     if global.json {
         println!("{}", serde_json::to_string_pretty(&inspection)?);
     } else {

@@ -3,7 +3,7 @@
 use crate::args::{Global, Lint, Output};
 use crate::exit::{Exit, bad_input};
 use crate::lint_files::{self, Settings};
-use crate::talk::{Talk, megabytes};
+use crate::printer::{Printer, megabytes};
 use anyhow::{Context, Result};
 use environment::Interpreter;
 use lint::{Change, Code, Evidence, Finding, Source, Unreadable};
@@ -16,7 +16,7 @@ use std::path::Path;
 const PASSES: usize = 6;
 
 /// Runs the command.
-pub fn run(command: &Lint, global: &Global, talk: &Talk) -> Result<Exit> {
+pub fn run(command: &Lint, global: &Global, printer: &Printer) -> Result<Exit> {
     let interpreter = Interpreter::find(global.python.as_deref())?;
     let settings = Settings::of(&command.paths)?;
     let files = lint_files::find(&command.paths, &settings)?;
@@ -43,7 +43,7 @@ pub fn run(command: &Lint, global: &Global, talk: &Talk) -> Result<Exit> {
             let (imports, own) = (&source.uses.imports, |top: &str| own.contains(top));
             let leaving = lint::candidates(source, names);
             let measure = || lint::measure(&interpreter.executable, imports, own, &leaving);
-            let measured = talk.phase("measure", measure)?;
+            let measured = printer.phase("measure", measure)?;
             Ok::<_, anyhow::Error>(lint::check(source, &measured, names))
         };
         let shown = source.path.display().to_string();
@@ -77,7 +77,7 @@ pub fn run(command: &Lint, global: &Global, talk: &Talk) -> Result<Exit> {
             for finding in &findings {
                 println!("{}", line(finding));
             }
-            talk.say(&format!("{warnings} to change, {rewritten} rewritten"));
+            printer.say(&format!("{warnings} to change, {rewritten} rewritten"));
         }
     }
     Ok(if warnings == 0 { Exit::Done } else { Exit::DoesNotHold })

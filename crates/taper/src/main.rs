@@ -10,6 +10,8 @@ mod build_uses;
 mod build_work;
 mod capability;
 mod cold;
+mod deferral;
+mod dry_run;
 mod exit;
 mod explain_code;
 mod explain_command;
@@ -20,31 +22,31 @@ mod explain_names;
 mod explain_original;
 mod explain_symbols;
 mod explain_text;
+mod headers;
 mod inspect_command;
 mod interrupt;
-mod learn;
 mod lint_command;
 mod lint_files;
+mod manifest;
 mod modules;
 mod ops_command;
 mod pack;
 mod plan_record;
+mod printer;
 mod profiled;
 mod proofs;
-mod ready;
-mod record;
+mod recorded_operators;
+mod remembered;
+mod restored;
 mod runs;
 mod scope;
 mod signatures;
-mod spoken;
 mod summary;
-mod talk;
-mod tools;
+mod symbol_names;
+mod target_view;
 mod trace;
 mod unchanged;
 mod verify_command;
-mod view;
-mod waiting;
 mod write;
 
 use args::{Arguments, Command};
@@ -61,23 +63,23 @@ fn main() -> std::process::ExitCode {
             return exit.into();
         }
     };
-    let talk = talk::Talk::new(&arguments.global);
+    let printer = printer::Printer::new(&arguments.global);
     let _temporary = interrupt::temporary();
     let result = match arguments.command {
-        Command::Inspect(command) => inspect_command::run(&command, &arguments.global, &talk),
-        Command::Trace(command) => trace::run(&command, &arguments.global, &talk),
-        Command::Pack(command) => pack::run(&command, &arguments.global, &talk),
-        Command::Explain(command) => explain_command::run(&command, &arguments.global, &talk),
-        Command::Lint(command) => lint_command::run(&command, &arguments.global, &talk),
-        Command::Ops(command) => ops_command::run(&command, &arguments.global, &talk),
-        Command::Build(command) => build_command::run(&command, &arguments.global, &talk),
-        Command::Verify(command) => verify_command::run(&command, &arguments.global, &talk),
+        Command::Inspect(command) => inspect_command::run(&command, &arguments.global, &printer),
+        Command::Trace(command) => trace::run(&command, &arguments.global, &printer),
+        Command::Pack(command) => pack::run(&command, &arguments.global, &printer),
+        Command::Explain(command) => explain_command::run(&command, &arguments.global, &printer),
+        Command::Lint(command) => lint_command::run(&command, &arguments.global, &printer),
+        Command::Ops(command) => ops_command::run(&command, &arguments.global, &printer),
+        Command::Build(command) => build_command::run(&command, &arguments.global, &printer),
+        Command::Verify(command) => verify_command::run(&command, &arguments.global, &printer),
     };
     match result {
         Ok(exit) => exit.into(),
         Err(error) => {
             interrupt::give_way(std::time::Duration::ZERO);
-            talk::Talk::error(&error);
+            printer::Printer::error(&error);
             exit::of(&error).into()
         }
     }

@@ -2,8 +2,8 @@
 
 use crate::args::{Global, OperatorFormat, Ops};
 use crate::exit::{Exit, bad_input};
+use crate::printer::Printer;
 use crate::signatures::Installed;
-use crate::talk::Talk;
 use anyhow::{Context, Result};
 use environment::Interpreter;
 use operators::{Format, Model, ModelFile, Operators, Schema, Signatures};
@@ -14,7 +14,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// Runs the command.
-pub fn run(command: &Ops, global: &Global, talk: &Talk) -> Result<Exit> {
+pub fn run(command: &Ops, global: &Global, printer: &Printer) -> Result<Exit> {
     if global.json && command.format != OperatorFormat::Text {
         return Err(bad_input("--json and --format are two ways to write the same: name one"));
     }
@@ -22,7 +22,7 @@ pub fn run(command: &Ops, global: &Global, talk: &Talk) -> Result<Exit> {
     let mut installed = None;
     let mut sources = Vec::new();
     for path in &command.files {
-        let found = talk.phase("read", || read(path, global, &mut installed))?;
+        let found = printer.phase("read", || read(path, global, &mut installed))?;
         sources.push(serde_json::json!({
             "path": path,
             "operators": found.operators.len(),
@@ -47,10 +47,10 @@ pub fn run(command: &Ops, global: &Global, talk: &Talk) -> Result<Exit> {
         None => print!("{text}"),
     }
     for note in &all.notes {
-        Talk::warn(note);
+        Printer::warn(note);
     }
     let roots = all.operators.values().filter(|used| used.root).count();
-    talk.say(&format!("{} operators, {roots} of them called directly", all.operators.len()));
+    printer.say(&format!("{} operators, {roots} of them called directly", all.operators.len()));
     Ok(Exit::Done)
 }
 

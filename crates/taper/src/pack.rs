@@ -1,186 +1,201 @@
 //! `taper pack`: the driver of the phases.
 
 use crate::args::{Global, Pack};
+use crate::deferral::{self, Looking};
 use crate::exit::{Exit, bad_input};
 use crate::modules::Otherwise;
 use crate::plan_record::Known;
+use crate::printer::{Printer, megabytes};
 use crate::proofs::Proofs;
-use crate::ready::{self, Observing};
+use crate::remembered::{self, Observing};
 use crate::runs::Runs;
 use crate::summary::Summary;
-use crate::talk::{Talk, megabytes};
+use crate::target_view::TargetView;
 use crate::trace::{self, Identities, Order, trace};
 use crate::unchanged::State;
-use crate::waiting::{self, Looking};
-use crate::write::{self, Sources};
-use crate::{interrupt, learn, scope, verify_command, view};
-use anyhow::{Context, Result};
+use crate::write::{self, Outcome, Sources};
+use crate::{dry_run, interrupt, manifest, restored, scope, target_view, verify_command};
+use anyhow::Result;
+use defer::Group;
 use environment::{Environment, Interpreter};
-use package::{Bytes, FORMAT, Files, MANIFEST, Manifest, Stage};
-use plan::{Action, Choice, Options, Plan};
+use package::{Manifest, Stage};
+use plan::{Choice, Options, Plan};
 use profile::Profile;
 use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use verify::Verdict;
 
 /// Runs the command.
-pub fn run(command: &Pack, global: &Global, talk: &Talk) -> Result<Exit> {
+pub fn run(command: &Pack, global: &Global, printer: &Printer) -> Result<Exit> {
     let interpreter = Interpreter::find(global.python.as_deref())?;
-    let mut profiles = Vec::new();
-    let (files, records) = learn::divided(&command.profile);
-    for path in files {
-        profiles.push(Profile::read(path)?);
-    }
-    let workload = if command.command.is_empty() {
-        trace::default_workload(&interpreter)
-    } else {
-        command.command.clone()
-    };
-    trace::can_start(&interpreter, &workload)?;
+    let asked = Asked::of(command, &interpreter)?;
     // A name that is taken is said before minutes of tracing, not after.
     let stage = if command.dry_run { None } else { Some(Stage::new(&command.to)?) };
     let _cleaning = stage.as_ref().map(|stage| interrupt::remove_on_signal(stage.path()));
 
-    let environment = talk.phase("scan", || Environment::scan(interpreter))?;
+    let environment = scan(interpreter, &asked.options, printer)?;
+    let state = State::of(&environment);
+    let proofs = Proofs::of(&environment, asked.eager || command.no_cache);
+    let looking = (!asked.eager).then(|| Looking::start(&environment, &proofs));
+    let view = printer.phase("view", || target_view::for_cpu(&environment))?;
+    let profile = asked.profile(&environment, &view, printer)?;
+    // What is in scope depends on what runs used.
+    let keep = &asked.options.keep;
+    let environment = scope::used(environment, &profile, keep, &asked.workload, printer);
+    let (profile, deferred) = match looking {
+        Some(looking) => deferral::groups(&environment, profile, looking, printer),
+        None => (profile, Vec::new()),
+    };
+    let planning = || plan::plan(&environment, &profile, &view.gpu, &asked.options);
+    let plan = printer.phase("plan", planning)?;
+    let Some(stage) = stage else {
+        dry_run::tell(&plan, global, printer)?;
+        return Ok(Exit::Done);
+    };
+
+    let packing = Packing {
+        command,
+        environment: &environment,
+        view: &view,
+        profile: &profile,
+        deferred: &deferred,
+        plan: &plan,
+    };
+    let observing = if asked.eager {
+        Observing::nothing()
+    } else {
+        remembered::observe(&environment, &plan, &proofs)
+    };
+    let outcome = printer.phase("write", || packing.write(observing, &stage, printer))?;
+    let mut manifest = manifest::manifest(&packing, &outcome)?;
+    manifest::write(&stage, &mut manifest, &outcome)?;
+    if exceeds(command.budget, &manifest) {
+        return Ok(Exit::DoesNotHold);
+    }
+    let verdict = asked.verify(&environment.interpreter, &stage, printer)?;
+    if let Some(verdict) = &verdict {
+        manifest.verified = Some(verdict.holds);
+        manifest::write(&stage, &mut manifest, &outcome)?;
+    }
+    state.check(&environment)?;
+    let place = interrupt::finish(|| stage.finish())?;
+    let report = Report {
+        place: &place,
+        manifest: &manifest,
+        outcome: &outcome,
+        verdict: verdict.as_ref(),
+        workload: &asked.shown(),
+    };
+    report.tell(&packing, global, printer);
+    let holds = verdict.is_none_or(|verdict| verdict.holds);
+    Ok(if holds { Exit::Done } else { Exit::DoesNotHold })
+}
+
+/// What a person asked for, as it is meant.
+struct Asked<'a> {
+    command: &'a Pack,
+    /// The profiles that were given.
+    profiles: Vec<Profile>,
+    /// The folders of records that were given.
+    records: Vec<&'a PathBuf>,
+    workload: Vec<OsString>,
+    runs: Runs,
+    options: Options,
+    /// Whether modules run as in Python.
+    eager: bool,
+}
+
+impl<'a> Asked<'a> {
+    /// Reads the profiles of `command`, whose workload `interpreter` must be able to start.
+    fn of(command: &'a Pack, interpreter: &Interpreter) -> Result<Self> {
+        let (files, records) = restored::divided(&command.profile);
+        let profiles = files.into_iter().map(|path| Profile::read(path));
+        let profiles = profiles.collect::<Result<Vec<_>, _>>()?;
+        let workload = if command.command.is_empty() {
+            trace::default_workload(interpreter)
+        } else {
+            command.command.clone()
+        };
+        trace::can_start(interpreter, &workload)?;
+        let options = Options {
+            cold: command.cold.plan(),
+            keep: Choice::new(&command.keep),
+            drop: Choice::new(&command.drop),
+        };
+        // Without cold code, a package has what the traced runs called, and in those all bodies
+        // had run: where some have not, even the end of a program calls something else.
+        let eager = command.eager || options.cold == plan::Cold::Drop;
+        let runs = Runs::new(&command.run);
+        Ok(Self { command, profiles, records, workload, runs, options, eager })
+    }
+
+    /// What runs in the package: of profiles, what was traced.
+    fn shown(&self) -> Vec<OsString> {
+        match self.profiles.iter().flat_map(|profile| &profile.runs).next() {
+            Some(run) if self.command.command.is_empty() => {
+                run.command.iter().map(Into::into).collect()
+            }
+            _ => self.workload.clone(),
+        }
+    }
+
+    /// Whether the workload is to run in the package.
+    fn verifies(&self) -> bool {
+        let command = self.command;
+        let runs = self.profiles.is_empty() || !command.command.is_empty();
+        !command.no_verify && !command.dry_run && runs
+    }
+
+    /// What workloads use: as the profiles say or, without any, as a trace shows; and what
+    /// packages brought back.
+    fn profile(
+        &self,
+        environment: &Environment,
+        view: &TargetView,
+        printer: &Printer,
+    ) -> Result<Profile> {
+        let target = &self.command.target;
+        let profile = if self.profiles.is_empty() {
+            let then = if self.verifies() { [("to verify", 2)].as_slice() } else { &[] };
+            let order = Order { command: &self.workload, runs: &self.runs, then };
+            trace(environment, view, &order, target.target.name(), target.cpu, printer)?
+        } else {
+            printer
+                .phase("profile", || fitting(environment, &self.profiles, target.target.name()))?
+        };
+        restored::learned(environment, profile, &self.records, printer)
+    }
+
+    /// Runs the workload in the environment of `interpreter` and in the package; `None` where
+    /// that is not asked for.
+    fn verify(
+        &self,
+        interpreter: &Interpreter,
+        stage: &Stage,
+        printer: &Printer,
+    ) -> Result<Option<Verdict>> {
+        if !self.verifies() || self.runs.allowed(2) < 2 {
+            return Ok(None);
+        }
+        let verdict = printer.phase("verify", || {
+            verify::verify(interpreter, stage.path(), &self.workload, self.runs.stop_after)
+        })?;
+        verify_command::tell(&verdict, printer);
+        Ok(Some(verdict))
+    }
+}
+
+/// Lists the environment of `interpreter`, in which the names of `options` mean something.
+fn scan(interpreter: Interpreter, options: &Options, printer: &Printer) -> Result<Environment> {
+    let environment = printer.phase("scan", || Environment::scan(interpreter))?;
     environment.torch()?;
     if let Some(problem) = environment.problems.first() {
         return Err(bad_input(problem.to_string()));
     }
     scope::tell(&environment);
-    let options = Options {
-        cold: command.cold.plan(),
-        keep: Choice::new(&command.keep),
-        drop: Choice::new(&command.drop),
-    };
     options.keep.check_early("keep", &environment)?;
     options.drop.check_early("drop", &environment)?;
-    let state = State::of(&environment);
-    // Without cold code, a package has what the traced runs called, and in those all bodies had
-    // run: where some have not, even the end of a program calls something else.
-    let eager = command.eager || options.cold == plan::Cold::Drop;
-    let proofs = Proofs::of(&environment, eager || command.no_cache);
-    let looking = (!eager).then(|| Looking::start(&environment, &proofs));
-    let view = talk.phase("view", || view::for_cpu(&environment))?;
-    let target = command.target.target.name();
-    let runs = Runs::new(&command.run);
-    let verifies = !command.no_verify
-        && !command.dry_run
-        && (profiles.is_empty() || !command.command.is_empty());
-    let then = if verifies { [("to verify", 2)].as_slice() } else { &[] };
-    let order = Order { command: &workload, runs: &runs, then };
-    // Of profiles, what was traced runs in the package.
-    let shown: Vec<OsString> = match profiles.iter().flat_map(|profile| &profile.runs).next() {
-        Some(run) if command.command.is_empty() => run.command.iter().map(Into::into).collect(),
-        _ => workload.clone(),
-    };
-    let mut profile = if profiles.is_empty() {
-        trace(&environment, &view, &order, target, command.target.cpu, talk)?
-    } else {
-        talk.phase("profile", || fitting(&environment, &profiles, target))?
-    };
-    learn::learn(&environment, &mut profile, &records, talk)?;
-    // What is in scope depends on what runs used.
-    let environment = scope::used(environment, &profile, &options.keep, &workload, talk);
-    let deferred = looking
-        .map(|looking| waiting::groups(&environment, &mut profile, looking, talk))
-        .unwrap_or_default();
-    let plan = talk.phase("plan", || plan::plan(&environment, &profile, &view.gpu, &options))?;
-    let Some(stage) = stage else {
-        tell_plan(&plan, global, talk)?;
-        return Ok(Exit::Done);
-    };
-
-    let observing =
-        if eager { Observing::nothing() } else { ready::observe(&environment, &plan, &proofs) };
-    let outcome = talk.phase("write", || {
-        let level = command.level.store();
-        let sources = Sources { environment: &environment, view: &view, plan: &plan, level };
-        let known = Known {
-            gpu: &view.gpu,
-            profile: &profile,
-            otherwise: Otherwise { deferred: &deferred, eager: command.eager },
-            cpu: command.target.cpu.name(),
-            eager: command.eager,
-            keep: &command.keep,
-            drop: &command.drop,
-        };
-        write::write(&sources, &known, observing, &stage, talk)
-    })?;
-    let original: u64 = plan.files.iter().map(|file| file.size).sum();
-    let others: u64 = outcome.written.iter().map(|file| file.size).sum();
-    let mut manifest = Manifest {
-        format: FORMAT,
-        taper: env!("CARGO_PKG_VERSION").into(),
-        python: environment.interpreter.version.clone(),
-        torch: environment.torch()?.version.clone(),
-        target: target.into(),
-        cpu: command.target.cpu.name().into(),
-        capabilities: profile.capabilities().into_iter().map(str::to_owned).collect(),
-        cold: command.cold.name().into(),
-        bytes: Bytes {
-            original,
-            hot: outcome.hot,
-            cold_stored: outcome.stored,
-            cold_original: outcome.stored_original,
-            out: original.saturating_sub(outcome.hot + outcome.stored_original),
-            ..Bytes::default()
-        },
-        files: Files {
-            original: plan.files.len() as u64,
-            package: outcome.written.len() as u64 + 1,
-        },
-        verified: None,
-        reasons: outcome.reasons.clone(),
-        deferred: deferred.iter().map(waiting::described).collect(),
-        remembered: ready::described(&outcome.observed),
-        whole: plan.whole.clone(),
-    };
-    describe(&stage, &mut manifest, others)?;
-    if let Some(budget) = command.budget
-        && manifest.bytes.package > budget
-    {
-        Talk::warn(&format!(
-            "the package would have {}, over the budget of {}; nothing was written",
-            megabytes(manifest.bytes.package),
-            megabytes(budget)
-        ));
-        return Ok(Exit::DoesNotHold);
-    }
-    let mut verdict = None;
-    if verifies && runs.allowed(2) == 2 {
-        let found = talk.phase("verify", || {
-            verify::verify(&environment.interpreter, stage.path(), &workload, runs.stop_after)
-        })?;
-        verify_command::tell(&found, talk);
-        manifest.verified = Some(found.holds);
-        describe(&stage, &mut manifest, others)?;
-        verdict = Some(found);
-    }
-    state.check(&environment)?;
-    let out = interrupt::finish(|| stage.finish())?;
-    for (path, why) in &plan.whole {
-        talk.say(&format!("kept whole: {path}: {why}"));
-    }
-    if global.json {
-        let document = serde_json::json!({
-            "package": out,
-            "manifest": manifest,
-            "verdict": verdict,
-            "seconds": talk.seconds(),
-        });
-        println!("{document:#}");
-    } else {
-        let summary = Summary {
-            to: &command.to,
-            manifest: &manifest,
-            outcome: &outcome,
-            plan: &plan,
-            profile: &profile,
-            environment: &environment,
-            workload: &shown,
-        };
-        summary.tell(talk);
-    }
-    let holds = verdict.is_none_or(|verdict| verdict.holds);
-    Ok(if holds { Exit::Done } else { Exit::DoesNotHold })
+    Ok(environment)
 }
 
 /// One profile from several, checked against the environment and the target.
@@ -195,43 +210,81 @@ fn fitting(environment: &Environment, profiles: &[Profile], target: &str) -> Res
     Ok(all)
 }
 
-/// Writes the description into the stage.
-fn describe(stage: &Stage, manifest: &mut Manifest, others: u64) -> Result<()> {
-    let text = manifest.to_bytes(others);
-    let path = stage.path().join(MANIFEST);
-    std::fs::write(&path, text).with_context(|| format!("cannot write {MANIFEST}"))
+/// What a package is made of: the values of the phases before it is written.
+pub struct Packing<'a> {
+    /// What was asked for.
+    pub command: &'a Pack,
+    /// What is packed.
+    pub environment: &'a Environment,
+    /// What the package is to stand for.
+    pub view: &'a TargetView,
+    /// What workloads used.
+    pub profile: &'a Profile,
+    /// Modules whose bodies may wait.
+    pub deferred: &'a [Group],
+    /// What becomes of each file.
+    pub plan: &'a Plan,
 }
 
-/// Shows what would be done.
-fn tell_plan(plan: &Plan, global: &Global, talk: &Talk) -> Result<()> {
-    if global.json {
-        println!("{}", serde_json::to_string_pretty(plan)?);
-        return Ok(());
-    }
-    let mut sums = std::collections::BTreeMap::new();
-    for file in &plan.files {
-        let kept = match &file.action {
-            Action::Leave
-            | Action::Compress
-            | Action::Text
-            | Action::Module { source: false, .. } => 0,
-            Action::Shrink(pages) => file.size.saturating_sub(pages.absent_bytes()),
-            Action::StandIn { keep } => keep.len() * elf::PAGE,
-            Action::Copy
-            | Action::CopyTo { .. }
-            | Action::Module { source: true, .. }
-            | Action::Record => file.size,
+impl Packing<'_> {
+    /// Writes the package's files into `stage`.
+    fn write(&self, observing: Observing, stage: &Stage, printer: &Printer) -> Result<Outcome> {
+        let Self { command, environment, view, profile, deferred, plan } = *self;
+        let sources = Sources { environment, view, plan, level: command.level.store() };
+        let known = Known {
+            gpu: &view.gpu,
+            profile,
+            otherwise: Otherwise { deferred, eager: command.eager },
+            cpu: command.target.cpu.name(),
+            eager: command.eager,
+            keep: &command.keep,
+            drop: &command.drop,
         };
-        let sum: &mut (u64, u64, u64) = sums.entry(file.reason).or_default();
-        *sum = (sum.0 + 1, sum.1 + file.size, sum.2 + kept);
+        write::write(&sources, &known, observing, stage, printer)
     }
-    for (reason, (files, original, kept)) in sums {
-        talk.say(&format!(
-            "{files:>7} files {:>10} of {:>10}  {}",
-            megabytes(kept),
-            megabytes(original),
-            reason.text()
-        ));
+}
+
+/// Whether the package that `manifest` describes is larger than the `budget`, in bytes; then it
+/// says so.
+fn exceeds(budget: Option<u64>, manifest: &Manifest) -> bool {
+    let size = manifest.bytes.package;
+    let Some(budget) = budget.filter(|budget| size > *budget) else { return false };
+    Printer::warn(&format!(
+        "the package would have {}, over the budget of {}; nothing was written",
+        megabytes(size),
+        megabytes(budget)
+    ));
+    true
+}
+
+/// What a person, or a program, is told of a package that is done.
+struct Report<'a> {
+    place: &'a Path,
+    manifest: &'a Manifest,
+    outcome: &'a Outcome,
+    verdict: Option<&'a Verdict>,
+    workload: &'a [OsString],
+}
+
+impl Report<'_> {
+    fn tell(&self, packing: &Packing<'_>, global: &Global, printer: &Printer) {
+        let Self { place, manifest, outcome, verdict, workload } = *self;
+        let Packing { command, environment, profile, plan, .. } = *packing;
+        for (path, why) in &plan.whole {
+            printer.say(&format!("kept whole: {path}: {why}"));
+        }
+        if global.json {
+            let document = serde_json::json!({
+                "package": place,
+                "manifest": manifest,
+                "verdict": verdict,
+                "seconds": printer.seconds(),
+            });
+            println!("{document:#}");
+        } else {
+            let to = &command.to;
+            let summary = Summary { to, manifest, outcome, plan, profile, environment, workload };
+            summary.tell(printer);
+        }
     }
-    Ok(())
 }

@@ -4,7 +4,7 @@ use crate::args::RunArguments;
 use crate::build_run::quoted;
 use crate::exit::bad_input;
 use crate::interrupt;
-use crate::talk::Talk;
+use crate::printer::Printer;
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -56,7 +56,7 @@ impl Runs {
     }
 
     /// Says, before the first, how often the workload is about to run, and why.
-    pub fn announce(&self, levels: u32, others: &[(&str, u32)], talk: &Talk) {
+    pub fn announce(&self, levels: u32, others: &[(&str, u32)], printer: &Printer) {
         let mut left = self.allowed(u32::MAX);
         let mut parts = Vec::new();
         let mut all = 0;
@@ -70,7 +70,7 @@ impl Runs {
             }
         }
         if all > 1 {
-            talk.say(&format!(
+            printer.say(&format!(
                 "the workload runs {all} times: {}; --runs 1 runs it once",
                 parts.join(", ")
             ));

@@ -1,7 +1,7 @@
 //! What of an environment a package is about, and what is said of the rest of it.
 
 use crate::exit::bad_input;
-use crate::talk::{Talk, megabytes};
+use crate::printer::{Printer, megabytes};
 use anyhow::Result;
 use environment::{Environment, Used};
 use plan::Choice;
@@ -13,14 +13,14 @@ use std::path::{Path, PathBuf};
 /// Warns, before anything runs, of what Python finds modules by that a package cannot hold.
 pub fn tell(environment: &Environment) {
     for archive in &environment.interpreter.sources.archives {
-        Talk::warn(&format!(
+        Printer::warn(&format!(
             "modules in the archive {} are not packed; install what it holds with pip, or unpack \
              it into a folder and name that instead",
             archive.display()
         ));
     }
     for (name, tree) in &environment.interpreter.sources.lost {
-        Talk::warn(&lost(name, tree));
+        Printer::warn(&lost(name, tree));
     }
 }
 
@@ -69,7 +69,7 @@ pub fn used(
     profile: &Profile,
     keep: &Choice,
     workload: &[OsString],
-    talk: &Talk,
+    printer: &Printer,
 ) -> Environment {
     let opened: BTreeSet<&str> =
         profile.opened.iter().chain(profile.libraries.keys()).map(String::as_str).collect();
@@ -91,7 +91,7 @@ pub fn used(
             .collect();
         if !here.is_empty() {
             let (folder, names) = (folder.display(), here.join(", "));
-            talk.say(&format!("of {folder} ({from}), what runs imported is packed: {names}"));
+            printer.say(&format!("of {folder} ({from}), what runs imported is packed: {names}"));
         }
     }
     environment

@@ -1,7 +1,7 @@
 //! What a person is told once a package is there.
 
 use crate::build_run::quoted;
-use crate::talk::{Talk, megabytes};
+use crate::printer::{Printer, megabytes};
 use crate::write::Outcome;
 use environment::Environment;
 use package::Manifest;
@@ -35,9 +35,9 @@ pub struct Summary<'a> {
 
 impl Summary<'_> {
     /// Tells of the package: sizes, what is largest and why, what no run used, how to run it.
-    pub fn tell(&self, talk: &Talk) {
+    pub fn tell(&self, printer: &Printer) {
         let Manifest { bytes, files, .. } = self.manifest;
-        talk.say(&format!(
+        printer.say(&format!(
             "{}: {} in {} files, from {} in {} files",
             self.to.display(),
             megabytes(bytes.package),
@@ -45,9 +45,9 @@ impl Summary<'_> {
             megabytes(bytes.original),
             files.original
         ));
-        talk.say("largest:");
+        printer.say("largest:");
         for (path, size, reason) in &self.outcome.largest {
-            talk.say(&format!("  {:>9}  {path}: {}", megabytes(*size), reason.text()));
+            printer.say(&format!("  {:>9}  {path}: {}", megabytes(*size), reason.text()));
         }
         let unused = unused(self.environment, self.plan, self.profile);
         if !unused.is_empty() {
@@ -60,7 +60,7 @@ impl Summary<'_> {
                 0 => String::new(),
                 more => format!(" and {more} more"),
             };
-            talk.say(&format!(
+            printer.say(&format!(
                 "no run used these distributions, with their bytes before packing: {}{more}; \
                  --drop {} leaves the first out",
                 shown.join(", "),
@@ -70,7 +70,7 @@ impl Summary<'_> {
         let words: Vec<String> =
             self.workload.iter().map(|word| quoted(&word.to_string_lossy())).collect();
         let place = std::path::absolute(self.to).unwrap_or_else(|_| self.to.into());
-        talk.say(&format!(
+        printer.say(&format!(
             "to run it, with a Python {} that has nothing installed:\n  PYTHONPATH={} {}",
             self.manifest.python,
             quoted(&place.to_string_lossy()),

@@ -3,11 +3,11 @@
 use crate::args::{Cpu, Global, Trace};
 use crate::capability::{PINS, capabilities};
 use crate::exit::{Exit, bad_input};
-use crate::record;
+use crate::printer::Printer;
+use crate::recorded_operators;
 use crate::runs::{self, Runs};
 use crate::scope;
-use crate::talk::Talk;
-use crate::view::{self, View};
+use crate::target_view::{self, TargetView};
 use anyhow::{Context, Result};
 use elf::Library;
 use environment::{Environment, Interpreter};
@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 use tracer::{Options, Output, Status};
 
 /// Runs the command.
-pub fn run(command: &Trace, global: &Global, talk: &Talk) -> Result<Exit> {
+pub fn run(command: &Trace, global: &Global, printer: &Printer) -> Result<Exit> {
     let before = match (command.append, command.output.exists()) {
         (true, true) => Some(Profile::read(&command.output)?),
         _ => None,
@@ -30,17 +30,17 @@ pub fn run(command: &Trace, global: &Global, talk: &Talk) -> Result<Exit> {
     can_start(&interpreter, &command.command)?;
     // A place that cannot be written to is said before minutes of tracing, not after.
     drop(beside(&command.output)?);
-    let environment = talk.phase("scan", || Environment::scan(interpreter))?;
+    let environment = printer.phase("scan", || Environment::scan(interpreter))?;
     environment.torch()?;
     scope::tell(&environment);
-    let view = talk.phase("view", || view::for_cpu(&environment))?;
+    let view = printer.phase("view", || target_view::for_cpu(&environment))?;
     let runs = Runs::new(&command.run);
     let order =
         Order { command: &command.command, runs: &runs, then: &[("to record operators", 1)] };
     let (target, cpu) = (command.target.target.name(), command.target.cpu);
-    let mut made = trace(&environment, &view, &order, target, cpu, talk)?;
+    let mut made = trace(&environment, &view, &order, target, cpu, printer)?;
     if runs.allowed(1) == 1 {
-        made.operators = record::operators(&environment, &view, &order, talk)?;
+        made.operators = recorded_operators::operators(&environment, &view, &order, printer)?;
     }
     if let Some(mut before) = before {
         before.merge(&made)?;
@@ -57,11 +57,11 @@ pub fn run(command: &Trace, global: &Global, talk: &Talk) -> Result<Exit> {
             "files": made.opened.len(),
             "pages": pages,
             "operators": operators,
-            "seconds": talk.seconds(),
+            "seconds": printer.seconds(),
         });
         println!("{summary:#}");
     } else {
-        talk.say(&format!(
+        printer.say(&format!(
             "{}: {} libraries, {pages} pages, {} files, {} operators, {} runs",
             command.output.display(),
             made.libraries.len(),
@@ -120,26 +120,26 @@ pub struct Order<'a> {
 /// Runs a workload once for each capability that `cpu` allows, in the view.
 pub fn trace(
     environment: &Environment,
-    view: &View,
+    view: &TargetView,
     order: &Order<'_>,
     target: &str,
     cpu: Cpu,
-    talk: &Talk,
+    printer: &Printer,
 ) -> Result<Profile> {
     let interpreter = &environment.interpreter;
     let Order { command, runs, then } = *order;
     let (mut capabilities, unseen) = capabilities(cpu, interpreter);
     for name in unseen {
-        talk.say(&format!(
+        printer.say(&format!(
             "what libraries run on processors with {name} is not traced: this one has none; trace on \
              one that has and pack from both profiles, or say --cpu native"
         ));
     }
-    let flips = view::other_vendor(environment)?;
+    let flips = target_view::other_vendor(environment)?;
     capabilities.retain(|capability| {
         !(capability.other_vendor && flips.is_empty() && capability.variables.is_empty())
     });
-    runs.announce(capabilities.len() as u32, then, talk);
+    runs.announce(capabilities.len() as u32, then, printer);
     let wanted = runs.allowed(capabilities.len() as u32) as usize;
     capabilities.truncate(wanted);
     let mut identities = Identities::new(environment);
@@ -184,8 +184,8 @@ pub fn trace(
             patches: if capability.other_vendor { flips.clone() } else { BTreeMap::new() },
             ..Options::default()
         };
-        let seen = talk.phase("trace", || {
-            talk.step(format!("run {} of {wanted}, as {}", number + 1, capability.name));
+        let seen = printer.phase("trace", || {
+            printer.step(format!("run {} of {wanted}, as {}", number + 1, capability.name));
             runs.run(workload, options)
         })?;
         if seen.status != Status::Exited(0) {
@@ -214,7 +214,7 @@ pub fn trace(
         all.merge(&one)?;
     }
     if runs.were_stopped() {
-        talk.say(
+        printer.say(
             "a person stopped the workload, so it is not run again: what it does on other \
              processors was not seen; --stop-after SECONDS stops each run by itself",
         );

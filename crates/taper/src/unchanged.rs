@@ -1,7 +1,7 @@
 //! Whether an environment stayed as it was while it was packed.
 
 use crate::exit::bad_input;
-use crate::talk::Talk;
+use crate::printer::Printer;
 use anyhow::Result;
 use environment::{Environment, File, Kind};
 use rayon::prelude::*;
@@ -68,7 +68,7 @@ impl State {
                 told(first, changed.iter().filter(code).count())
             )));
         }
-        Talk::warn(&format!("changed while it was packed: {}", told(first, changed.len())));
+        Printer::warn(&format!("changed while it was packed: {}", told(first, changed.len())));
         Ok(())
     }
 }

@@ -2,14 +2,14 @@
 
 use crate::args::{Global, Verify};
 use crate::exit::{Exit, bad_input};
-use crate::talk::Talk;
+use crate::printer::Printer;
 use crate::trace;
 use anyhow::Result;
 use environment::Interpreter;
 use package::{MANIFEST, Manifest};
 
 /// Runs the command.
-pub fn run(command: &Verify, global: &Global, talk: &Talk) -> Result<Exit> {
+pub fn run(command: &Verify, global: &Global, printer: &Printer) -> Result<Exit> {
     let interpreter = Interpreter::find(global.python.as_deref())?;
     let manifest = command.package.join(MANIFEST);
     let text = std::fs::read(&manifest).map_err(|error| {
@@ -28,26 +28,30 @@ pub fn run(command: &Verify, global: &Global, talk: &Talk) -> Result<Exit> {
         )));
     }
     trace::can_start(&interpreter, &command.command)?;
-    let verdict = talk.phase("verify", || {
+    let verdict = printer.phase("verify", || {
         verify::verify(&interpreter, &command.package, &command.command, command.stop_after)
     })?;
     if global.json {
         println!("{}", serde_json::to_string_pretty(&verdict)?);
     }
-    tell(&verdict, talk);
+    tell(&verdict, printer);
     Ok(if verdict.holds { Exit::Done } else { Exit::DoesNotHold })
 }
 
 /// Says what a verification found.
-pub fn tell(verdict: &verify::Verdict, talk: &Talk) {
+pub fn tell(verdict: &verify::Verdict, printer: &Printer) {
     for difference in &verdict.differences {
-        Talk::warn(&difference.to_string());
+        Printer::warn(&difference.to_string());
     }
     for leak in &verdict.leaks {
-        Talk::warn(&format!("the run in the package used {}: {}", leak.path.display(), leak.why));
+        Printer::warn(&format!(
+            "the run in the package used {}: {}",
+            leak.path.display(),
+            leak.why
+        ));
     }
     if verdict.holds {
-        talk.say(&format!(
+        printer.say(&format!(
             "verified: exit code {}, standard output and {} files are identical; nothing outside \
              the package and the bare interpreter was loaded",
             verdict.exit, verdict.files

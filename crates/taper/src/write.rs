@@ -1,13 +1,13 @@
 //! The write phase: a plan becomes files, which are then read again.
 
 use crate::cold::{self, Revived};
+use crate::headers;
 use crate::modules::{self, bytecode_path};
 use crate::plan_record::{self, Known};
-use crate::ready::{self, Observing};
-use crate::spoken::{Spoken, StandIns};
-use crate::talk::Talk;
-use crate::tools;
-use crate::view::{NOT_HERE, View};
+use crate::printer::Printer;
+use crate::remembered::{self, Observing};
+use crate::symbol_names::{StandIns, SymbolNames};
+use crate::target_view::{NOT_HERE, TargetView};
 use answers::Observed;
 use anyhow::{Context, Result};
 use elf::{Library, PageSet};
@@ -45,7 +45,7 @@ pub struct Sources<'a> {
     /// Where its files come from.
     pub environment: &'a Environment,
     /// What it is to stand for.
-    pub view: &'a View,
+    pub view: &'a TargetView,
     /// What becomes of each file.
     pub plan: &'a Plan,
     /// How hard to compress.
@@ -92,21 +92,21 @@ pub fn write(
     known: &Known<'_>,
     observing: Observing,
     stage: &Stage,
-    talk: &Talk,
+    printer: &Printer,
 ) -> Result<Outcome> {
     let Sources { environment, view, plan, level } = *sources;
     let mut units = Vec::new();
-    talk.step("divides libraries");
+    printer.step("divides libraries");
     let stand_ins = stand_ins(environment, view, plan)?;
-    let spoken = Spoken::of(environment, plan, &stand_ins)?;
+    let symbol_names = SymbolNames::of(environment, plan, &stand_ins)?;
     // One library takes as long as all others: headers are compressed beside it.
     let (made, headers) = rayon::join(
         || -> Result<Vec<_>> {
             let made = plan.files.par_iter();
-            made.filter_map(|file| unit(environment, &stand_ins, &spoken, file).transpose())
+            made.filter_map(|file| unit(environment, &stand_ins, &symbol_names, file).transpose())
                 .collect()
         },
-        || tools::tools(environment, plan, level),
+        || headers::compressed(environment, plan, level),
     );
     let (made, headers) = (made?, headers?);
     let mut revived = Vec::new();
@@ -116,13 +116,13 @@ pub fn write(
             Made::Revived(library) => revived.push(library),
         }
     }
-    talk.step("compresses code that no run touched");
+    printer.step("compresses code that no run touched");
     let mut cold = cold::write(revived, level)?;
     let contents = std::mem::take(&mut cold.contents);
-    talk.step("imports modules under observation");
+    printer.step("imports modules under observation");
     let observed = observing.found();
-    talk.step("compresses modules");
-    let answers = ready::answers(&observed);
+    printer.step("compresses modules");
+    let answers = remembered::answers(&observed);
     let modules =
         modules::modules(environment, plan, plan.cold, level, &known.otherwise, &answers)?;
     units.extend(modules.units);
@@ -152,7 +152,7 @@ pub fn write(
         reasons.push(unit.reason);
         entries.push(unit.entry);
     }
-    talk.step("writes files");
+    printer.step("writes files");
     outcome.written = stage.write(&entries)?;
     for (written, reason) in outcome.written.iter().zip(reasons) {
         *outcome.reasons.entry(reason.text().to_owned()).or_default() += written.size;
@@ -160,17 +160,19 @@ pub fn write(
     }
     outcome.largest.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
     outcome.largest.truncate(LARGEST);
-    talk.step("reads what was written again");
-    checks.par_iter().try_for_each(|(path, check)| read_again(stage, path, check, &spoken))?;
+    printer.step("reads what was written again");
+    checks
+        .par_iter()
+        .try_for_each(|(path, check)| read_again(stage, path, check, &symbol_names))?;
     records(environment, plan, stage, &mut outcome)?;
     Ok(outcome)
 }
 
 /// Reads a written library with the second reader and shows it to the loader.
-fn read_again(stage: &Stage, path: &str, check: &Check, spoken: &Spoken) -> Result<()> {
+fn read_again(stage: &Stage, path: &str, check: &Check, symbol_names: &SymbolNames) -> Result<()> {
     let written = stage.path().join(path);
     let bytes = MappedFile::open(&written)?;
-    let private = |name: &str| spoken.is_private(name);
+    let private = |name: &str| symbol_names.is_private(name);
     let runtime = cold::runtime(path);
     let revive = check.cold.as_ref().map(|pages| cold::revive(path, &runtime, pages));
     let original = MappedFile::open(&check.source)?;
@@ -184,7 +186,7 @@ fn read_again(stage: &Stage, path: &str, check: &Check, spoken: &Spoken) -> Resu
 }
 
 /// The stand-ins of `plan`, by path.
-fn stand_ins(environment: &Environment, view: &View, plan: &Plan) -> Result<StandIns> {
+fn stand_ins(environment: &Environment, view: &TargetView, plan: &Plan) -> Result<StandIns> {
     plan.files
         .par_iter()
         .filter_map(|file| match &file.action {
@@ -209,7 +211,7 @@ fn stand_ins(environment: &Environment, view: &View, plan: &Plan) -> Result<Stan
 fn unit<'a>(
     environment: &Environment,
     stand_ins: &StandIns,
-    spoken: &Spoken,
+    symbol_names: &SymbolNames,
     file: &FilePlan,
 ) -> Result<Option<Made<'a>>> {
     let found = &environment.files[file.index];
@@ -237,7 +239,7 @@ fn unit<'a>(
         Action::Shrink(pages) => {
             let bytes = MappedFile::open(&source)?;
             let library = Library::parse(&bytes).with_context(|| file.path.clone())?;
-            let private = |name: &str| spoken.is_private(name);
+            let private = |name: &str| symbol_names.is_private(name);
             let runtime = cold::runtime(&file.path);
             let revive = cold::revive(&file.path, &runtime, &pages.cold);
             let limits = Limits::default();

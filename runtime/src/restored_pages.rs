@@ -5,7 +5,7 @@
 //! killed, and a child after `fork` has a file of its own. `crates/profile` reads them.
 
 use crate::library::Library;
-use crate::say::Line;
+use crate::line::Line;
 use core::ffi::{CStr, c_char, c_int};
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 

@@ -20,7 +20,7 @@ const CHUNK: usize = 1 << 22;
 /// # Errors
 /// [`Error::Compress`], which is no more than that memory is short or a file has more than
 /// 64 MiB.
-pub fn tools(files: &[(String, Vec<u8>)], level: Level) -> Result<Entry<'static>, Error> {
+pub fn headers(files: &[(String, Vec<u8>)], level: Level) -> Result<Entry<'static>, Error> {
     let mut chunks = Chunks::new(CHUNK);
     let mut index = Marshal::default();
     let mut table = Vec::with_capacity(files.len() * 12);

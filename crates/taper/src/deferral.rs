@@ -1,8 +1,8 @@
 //! Which bodies of modules wait in a package, and what they need for that.
 
 use crate::modules::bytecode_path;
+use crate::printer::Printer;
 use crate::proofs::Proofs;
-use crate::talk::Talk;
 use defer::Group;
 use elf::{Library, PAGE, PageSet};
 use environment::Environment;
@@ -64,12 +64,13 @@ fn prove(proofs: &Proofs, python: &Path, root: &str) -> Result<Group, defer::Err
 
 /// The groups of modules whose bodies could wait, as the profile's runs imported them, with
 /// what was found of each. That one cannot be looked at is something that speaks against it.
+/// Where one waits, the profile has what that calls, too.
 pub fn groups(
     environment: &Environment,
-    profile: &mut Profile,
+    mut profile: Profile,
     mut looking: Looking,
-    talk: &Talk,
-) -> Vec<Group> {
+    printer: &Printer,
+) -> (Profile, Vec<Group>) {
     let minor = environment.interpreter.minor();
     let roots: Vec<&str> = defer::CANDIDATES
         .into_iter()
@@ -80,7 +81,7 @@ pub fn groups(
         })
         .collect();
     if roots.is_empty() {
-        return Vec::new();
+        return (profile, Vec::new());
     }
     let called = called(environment).filter(|_| profile.libraries.contains_key(ALLOCATORS.0));
     let against = |root: &str, objection: String| Group {
@@ -90,9 +91,10 @@ pub fn groups(
     };
     let Some(pages) = called else {
         let objection = format!("{} does not export what gives allocators", ALLOCATORS.0);
-        return roots.into_iter().map(|root| against(root, objection.clone())).collect();
+        let groups = roots.into_iter().map(|root| against(root, objection.clone())).collect();
+        return (profile, groups);
     };
-    let groups: Vec<Group> = talk.phase("defer", || {
+    let groups: Vec<Group> = printer.phase("defer", || {
         let mut found =
             |root| looking.found(root).unwrap_or_else(|error| against(root, error.to_string()));
         roots.into_iter().map(&mut found).collect()
@@ -102,7 +104,7 @@ pub fn groups(
     {
         used.pages.union(&pages);
     }
-    groups
+    (profile, groups)
 }
 
 /// The pages of the function that gives allocators; `None` where it is not exported.

@@ -8,7 +8,7 @@ use plan::{Action, Plan, Reason};
 
 /// The store, its bytes, and those of the original in it; nothing where `plan` compresses
 /// no such file.
-pub fn tools<'a>(
+pub fn compressed<'a>(
     environment: &Environment,
     plan: &Plan,
     level: Level,
@@ -25,7 +25,7 @@ pub fn tools<'a>(
     let original = files.iter().map(|(_, bytes)| bytes.len() as u64).sum();
     // The plan's order puts `a-b/c` before `a/c`.
     files.sort_by(|one, other| folder(&one.0).cmp(&folder(&other.0)));
-    let entry = package::tools(&files, level)?;
+    let entry = package::headers(&files, level)?;
     let stored = match &entry.content {
         Content::Bytes(bytes) => bytes.len() as u64,
         _ => 0,

@@ -1,7 +1,7 @@
 //! What the Python of a package finds ready.
 
+use crate::printer::Printer;
 use crate::proofs::Proofs;
-use crate::talk::Talk;
 use answers::Observed;
 use environment::Environment;
 use package::{Answers, Remembered};
@@ -52,7 +52,7 @@ impl Observing {
             Ok(Err(error)) => error.to_string(),
             Err(_) => "a fault in taper ended the observation of imports".to_owned(),
         };
-        Talk::warn(&format!("{why}; each start compiles and reads anew"));
+        Printer::warn(&format!("{why}; each start compiles and reads anew"));
         Observed::default()
     }
 }

@@ -1,4 +1,4 @@
-//! Which names only one library of a package speaks of.
+//! Which names of dynamic symbols only one library of a package defines or imports.
 
 use anyhow::Result;
 use elf::Library;
@@ -12,9 +12,9 @@ pub type StandIns = BTreeMap<String, Vec<u8>>;
 
 /// Names of dynamic symbols, and how many libraries of a package define or import them.
 #[derive(Debug, Default)]
-pub struct Spoken {
+pub struct SymbolNames {
     libraries: HashMap<String, u32>,
-    /// Whether a library's names could not be read: then any name may be spoken of.
+    /// Whether a library's names could not be read: then it may define or import any.
     unknown: bool,
 }
 
@@ -28,7 +28,7 @@ fn names(bytes: &[u8]) -> Option<Vec<String>> {
     Some(names.into_iter().map(str::to_owned).collect())
 }
 
-impl Spoken {
+impl SymbolNames {
     /// Reads the names of every library that `plan` keeps something of.
     pub fn of(environment: &Environment, plan: &Plan, stand_ins: &StandIns) -> Result<Self> {
         let lists: Vec<Option<Vec<String>>> = plan
@@ -42,14 +42,14 @@ impl Spoken {
                 None => Ok(names(&MappedFile::open(&environment.source(file))?)),
             })
             .collect::<Result<_>>()?;
-        let mut spoken = Self::default();
+        let mut symbol_names = Self::default();
         for list in lists {
-            spoken.unknown |= list.is_none();
+            symbol_names.unknown |= list.is_none();
             for name in list.into_iter().flatten() {
-                *spoken.libraries.entry(name).or_default() += 1;
+                *symbol_names.libraries.entry(name).or_default() += 1;
             }
         }
-        Ok(spoken)
+        Ok(symbol_names)
     }
 
     /// Whether no library but the one that speaks of `name` does.

@@ -19,7 +19,7 @@ use tracer::{Patch, Redirect};
 pub const NOT_HERE: &str = "is not in this package: it was made with --target cpu";
 
 /// A target's view of an environment.
-pub struct View {
+pub struct TargetView {
     /// What belongs to the GPU side.
     pub gpu: GpuSide,
     /// What kept libraries bind to, for each GPU library that they need.
@@ -33,7 +33,7 @@ pub struct View {
 /// Divides `environment` and writes a stand-in for each GPU library that is needed,
 /// with all of its code that is not GPU code: the trace shows which of it runs
 /// although nothing has initialised the GPU side.
-pub fn for_cpu(environment: &Environment) -> Result<View> {
+pub fn for_cpu(environment: &Environment) -> Result<TargetView> {
     let mut gpu = GpuSide::find(environment)?;
     let wanted = wanted(environment, &gpu)?;
     for (path, wanted) in wanted.iter().filter(|(_, wanted)| wanted.reached) {
@@ -84,7 +84,7 @@ pub fn for_cpu(environment: &Environment) -> Result<View> {
         redirects.insert(source, Redirect::To(place));
     }
     redirects.extend(probes.into_iter().map(|(path, probe)| (path, Redirect::To(probe))));
-    Ok(View { gpu, wanted, redirects, _folder: folder })
+    Ok(TargetView { gpu, wanted, redirects, _folder: folder })
 }
 
 /// For each GPU library that kept ones need, the symbols that they bind to.

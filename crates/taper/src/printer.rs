@@ -1,4 +1,4 @@
-//! What taper says while it works: on standard error, never in the way of `--json`.
+//! Prints progress, warnings and errors: on standard error, never in the way of `--json`.
 
 use crate::args::Global;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -25,8 +25,8 @@ const DOING: [(&str, &str); 9] = [
     ("imports", "reads all modules"),
 ];
 
-/// The voice of one command.
-pub struct Talk {
+/// Prints what one command reports.
+pub struct Printer {
     quiet: bool,
     terminal: bool,
     /// Names and durations of finished phases.
@@ -56,8 +56,8 @@ impl Step {
     }
 }
 
-impl Talk {
-    /// Speaks as `global` asks.
+impl Printer {
+    /// One that prints as much as `global` asks for.
     pub fn new(global: &Global) -> Self {
         let terminal = std::io::stderr().is_terminal();
         Self { quiet: global.quiet, terminal, phases: RefCell::default(), step: Arc::default() }

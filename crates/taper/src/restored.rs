@@ -1,7 +1,7 @@
 //! What packages brought back while they ran becomes part of a profile.
 
 use crate::modules::bytecode_path;
-use crate::talk::Talk;
+use crate::printer::Printer;
 use crate::trace::Identities;
 use anyhow::{Context, Result};
 use elf::{Library, PageSet};
@@ -16,23 +16,22 @@ pub fn divided(paths: &[PathBuf]) -> (Vec<&PathBuf>, Vec<&PathBuf>) {
     paths.iter().partition(|path| !path.is_dir())
 }
 
-/// Adds the records in `folders` to `profile`, each library of which is that of the
-/// `environment`.
+/// `profile` with the records in `folders`, each library of which is that of the `environment`.
 ///
 /// # Errors
 /// A folder cannot be read, a file in it is not a record, or a library is another than the
 /// one that the package was made of.
-pub fn learn(
+pub fn learned(
     environment: &Environment,
-    profile: &mut Profile,
+    mut profile: Profile,
     folders: &[&PathBuf],
-    talk: &Talk,
-) -> Result<()> {
+    printer: &Printer,
+) -> Result<Profile> {
     let mut identities = Identities::new(environment);
     for folder in folders {
         let restored = Restored::read(folder)?;
         if restored.processes == 0 {
-            Talk::warn(&format!(
+            Printer::warn(&format!(
                 "{} holds no records: nothing was brought back, or the program ran without \
                  TAPER_PROFILE={}",
                 folder.display(),
@@ -71,11 +70,11 @@ pub fn learn(
             profile.opened.insert(bytecode_path(path, minor));
             count += 1;
         }
-        talk.say(&format!(
+        printer.say(&format!(
             "{}: {pages} pages and {count} modules that {} processes brought back",
             folder.display(),
             restored.processes
         ));
     }
-    Ok(())
+    Ok(profile)
 }

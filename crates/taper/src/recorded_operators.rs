@@ -9,9 +9,9 @@
 //! not traced in this run.
 
 use crate::modules::bytecode_path;
-use crate::talk::Talk;
+use crate::printer::Printer;
+use crate::target_view::TargetView;
 use crate::trace::Order;
-use crate::view::View;
 use anyhow::{Context, Result};
 use environment::Environment;
 use operators::Execution;
@@ -28,7 +28,7 @@ const MODULE: &str = "torch/__init__.py";
 const VARIABLE: &str = "_TAPER_RECORD";
 
 /// What stands at the end of torch's module in this run.
-const LINES: &str = include_str!("record.py");
+const LINES: &str = include_str!("recorded_operators.py");
 
 /// Runs a workload and gives the operators that it used; `None`, with a warning, where it did
 /// not end well this time.
@@ -37,9 +37,9 @@ const LINES: &str = include_str!("record.py");
 /// If the run cannot be made at all.
 pub fn operators(
     environment: &Environment,
-    view: &View,
+    view: &TargetView,
     order: &Order<'_>,
-    talk: &Talk,
+    printer: &Printer,
 ) -> Result<Option<RunOperators>> {
     let command = order.command;
     let interpreter = &environment.interpreter;
@@ -68,9 +68,9 @@ pub fn operators(
     let quiet = OsStr::new("TORCH_CPP_LOG_LEVEL");
     workload.env.entry(quiet.into()).or_insert_with(|| "ERROR".into());
     let options = Options { redirects, ..Options::default() };
-    let seen = talk.phase("record", || order.runs.run(workload, options))?;
+    let seen = printer.phase("record", || order.runs.run(workload, options))?;
     if seen.status != Status::Exited(0) {
-        Talk::warn(&format!(
+        Printer::warn(&format!(
             "the workload ended with {:?} when PyTorch recorded its operators: the profile has none",
             seen.status
         ));
@@ -86,7 +86,7 @@ pub fn operators(
         let found = Execution::read(BufReader::with_capacity(1 << 20, file))
             .context("cannot read what PyTorch recorded")?;
         if found.cut {
-            Talk::warn("a process made more calls than are read; operators of later ones miss");
+            Printer::warn("a process made more calls than are read; operators of later ones miss");
         }
         if found.operators.is_empty() {
             continue;
