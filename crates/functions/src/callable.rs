@@ -8,6 +8,7 @@
 
 use crate::Functions;
 use crate::graph::{Graph, Reference};
+use crate::place::Place;
 use elf::{Error, Library, PageSet};
 use std::collections::{HashMap, HashSet, VecDeque};
 
@@ -195,13 +196,4 @@ impl<'w> Walk<'w> {
             Place::Named(name) => self.places.get(name).cloned().unwrap_or_default(),
         }
     }
-}
-
-/// What a reference leads to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Place<'a> {
-    /// An address in the same library.
-    Own(u64),
-    /// Whatever is found by this name.
-    Named(&'a str),
 }

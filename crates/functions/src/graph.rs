@@ -1,8 +1,8 @@
 //! Which functions the code of one library refers to.
 
 use crate::Functions;
-use crate::callable::Place;
 use crate::linkage;
+use crate::place::Place;
 use crate::references::decode;
 use elf::{Error, Library, Relocation, flags};
 use iced_x86::Mnemonic;

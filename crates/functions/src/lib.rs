@@ -13,6 +13,7 @@ mod frames;
 mod functions;
 mod graph;
 mod linkage;
+mod place;
 mod reached;
 mod references;
 mod slots;

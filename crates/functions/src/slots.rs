@@ -6,7 +6,7 @@
 //! from which types are made (`PyType_Slot`). They are recognised by what the words around
 //! them hold; a word that is mistaken for one costs a function that stays.
 
-use crate::callable::Place;
+use crate::place::Place;
 use elf::Library;
 
 /// Where a type object has its number of items, which is 0, its name, the sizes of its

@@ -5,7 +5,7 @@
 //! where a module that hands their folder out is known, is in the store of this package,
 //! and can be made to unpack it first.
 
-use crate::planner::{Action, FilePlan};
+use crate::actions::{Action, FilePlan};
 use crate::{Error, MappedFile, Reason};
 use environment::{Environment, File, Kind};
 

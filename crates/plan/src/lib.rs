@@ -3,6 +3,7 @@
 //! The plan is data: it is made from a scan and a profile, changes neither, and
 //! is carried out elsewhere. What is not understood is kept, and counted.
 
+mod actions;
 mod callable;
 mod choice;
 mod edit;
@@ -17,13 +18,14 @@ mod programs;
 mod reason;
 mod standard;
 
+pub use actions::{Action, Cold, FilePlan, Options, Plan, source_of};
 pub use choice::Choice;
 pub use edit::{editable, edited};
 pub use gpu::{GpuLibrary, GpuSide, gpu_code};
 pub use headers::giving;
 pub use libraries::{LibraryPages, library_pages};
 pub use mapped::MappedFile;
-pub use planner::{Action, Cold, FilePlan, Options, Plan, plan, source_of};
+pub use planner::plan;
 pub use reason::Reason;
 
 use std::path::PathBuf;

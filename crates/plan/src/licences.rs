@@ -4,7 +4,7 @@
 //! one that Python imports as an empty namespace, where a program that asks for the
 //! package must find that there is none.
 
-use crate::planner::{Action, FilePlan};
+use crate::actions::{Action, FilePlan};
 use environment::{Environment, Kind};
 use std::collections::BTreeSet;
 

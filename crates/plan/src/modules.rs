@@ -1,7 +1,7 @@
 //! Which modules lie in the store of the package, and which stay files.
 
 use crate::Reason;
-use crate::planner::{Action, Cold, FilePlan, source_of};
+use crate::actions::{Action, Cold, FilePlan, source_of};
 use environment::Environment;
 use profile::Profile;
 use std::collections::{BTreeMap, BTreeSet};

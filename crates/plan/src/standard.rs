@@ -4,7 +4,7 @@
 //! could import by its name, as a backport is on a Python that has the original, must not be
 //! found in the package either.
 
-use crate::planner::{Action, FilePlan};
+use crate::actions::{Action, FilePlan};
 use environment::Environment;
 use std::collections::BTreeSet;
 

@@ -1,6 +1,6 @@
 //! The store of cold pages, and the libraries that are tied to it.
 
-use crate::write::{Check, Unit};
+use crate::unit::{Check, Unit};
 use anyhow::{Context, Result, bail};
 use elf::{Library, PAGE, PageSet};
 use note::Note;

@@ -2,10 +2,11 @@
 
 use crate::args::{Explain, Global};
 use crate::exit::{Exit, bad_input};
-use crate::explain_code::{self, FunctionsAnswer};
+use crate::explain_answers::{Answer, Document, SummaryAnswer};
+use crate::explain_code;
 use crate::explain_files::{FileAnswer, LibraryAnswer, SumAnswer};
-use crate::explain_gpu::{self, ArchitectureAnswer};
-use crate::explain_modules::{self, Imports, ModuleAnswer};
+use crate::explain_gpu;
+use crate::explain_modules::{self, Imports};
 use crate::explain_names::{self, Meanings};
 use crate::explain_original::Original;
 use crate::explain_symbols::{self, Wanted};
@@ -13,8 +14,7 @@ use crate::explain_text;
 use crate::printer::Printer;
 use anyhow::Result;
 use imports::Modules;
-use ledger::{About, Ledger};
-use serde::Serialize;
+use ledger::Ledger;
 use std::path::Path;
 
 /// Files and modules that are told of, of those that a name means.
@@ -22,49 +22,6 @@ const MOST: usize = 20;
 
 /// The longest name.
 const MAX_NAME: usize = 4096;
-
-/// What is said.
-#[derive(Debug, Serialize)]
-pub struct Document {
-    /// The name that was asked for.
-    pub name: Option<String>,
-    /// What it means, and why that has its fate.
-    pub answers: Vec<Answer>,
-    /// How many files and modules of that name are not among them.
-    pub more: usize,
-    /// What could not be said, and why.
-    pub problems: Vec<String>,
-}
-
-/// What one meaning of a name has for a fate, and why.
-#[derive(Debug, Serialize)]
-#[serde(tag = "is", rename_all = "kebab-case")]
-pub enum Answer {
-    /// A file.
-    File(FileAnswer),
-    /// A shared library.
-    Library(LibraryAnswer),
-    /// A module.
-    Module(ModuleAnswer),
-    /// A distribution or a folder.
-    Sum(SumAnswer),
-    /// Functions, perhaps those of an operator.
-    Functions(FunctionsAnswer),
-    /// A GPU architecture.
-    Architecture(ArchitectureAnswer),
-    /// The package.
-    Summary(SummaryAnswer),
-}
-
-/// The package as a whole.
-#[derive(Debug, Serialize)]
-pub struct SummaryAnswer {
-    /// What was asked for, and what waits.
-    #[serde(flatten)]
-    pub about: About,
-    /// The files by reason.
-    pub sum: SumAnswer,
-}
 
 /// Runs the command.
 pub fn run(command: &Explain, global: &Global, printer: &Printer) -> Result<Exit> {

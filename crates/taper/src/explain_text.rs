@@ -1,7 +1,7 @@
 //! Answers of `taper explain` as text.
 
+use crate::explain_answers::{Answer, Document, SummaryAnswer};
 use crate::explain_code::{FunctionAnswer, FunctionsAnswer};
-use crate::explain_command::{Answer, Document, SummaryAnswer};
 use crate::explain_files::{FileAnswer, LibraryAnswer, SumAnswer};
 use crate::explain_gpu::ArchitectureAnswer;
 use crate::explain_modules::{Imported, ModuleAnswer, Waiting};

@@ -1,6 +1,6 @@
 //! The store of what only compilers and linkers read.
 
-use crate::write::Unit;
+use crate::unit::Unit;
 use anyhow::Result;
 use environment::Environment;
 use package::{Content, Level};

@@ -1,7 +1,7 @@
 //! The package's description of itself, `taper.json`.
 
 use crate::deferral;
-use crate::pack::Packing;
+use crate::packing::Packing;
 use crate::remembered;
 use crate::write::Outcome;
 use anyhow::{Context, Result};

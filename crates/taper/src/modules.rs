@@ -1,7 +1,7 @@
 //! The Python modules of a package: as files with bytecode, or in its store.
 
 use crate::absent;
-use crate::write::Unit;
+use crate::unit::Unit;
 use anyhow::{Context, Result, bail};
 use defer::Group;
 use environment::Environment;

@@ -3,23 +3,21 @@
 use crate::args::{Global, Pack};
 use crate::deferral::{self, Looking};
 use crate::exit::{Exit, bad_input};
-use crate::modules::Otherwise;
-use crate::plan_record::Known;
+use crate::packing::Packing;
 use crate::printer::{Printer, megabytes};
 use crate::proofs::Proofs;
 use crate::remembered::{self, Observing};
-use crate::runs::Runs;
+use crate::runs::{Order, Runs};
 use crate::summary::Summary;
 use crate::target_view::TargetView;
-use crate::trace::{self, Identities, Order, trace};
+use crate::trace::{self, Identities, trace};
 use crate::unchanged::State;
-use crate::write::{self, Outcome, Sources};
+use crate::write::Outcome;
 use crate::{dry_run, interrupt, manifest, restored, scope, target_view, verify_command};
 use anyhow::Result;
-use defer::Group;
 use environment::{Environment, Interpreter};
 use package::{Manifest, Stage};
-use plan::{Choice, Options, Plan};
+use plan::{Choice, Options};
 use profile::Profile;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -208,40 +206,6 @@ fn fitting(environment: &Environment, profiles: &[Profile], target: &str) -> Res
     let mut identities = Identities::new(environment);
     all.check_fits(|name| identities.content(name))?;
     Ok(all)
-}
-
-/// What a package is made of: the values of the phases before it is written.
-pub struct Packing<'a> {
-    /// What was asked for.
-    pub command: &'a Pack,
-    /// What is packed.
-    pub environment: &'a Environment,
-    /// What the package is to stand for.
-    pub view: &'a TargetView,
-    /// What workloads used.
-    pub profile: &'a Profile,
-    /// Modules whose bodies may wait.
-    pub deferred: &'a [Group],
-    /// What becomes of each file.
-    pub plan: &'a Plan,
-}
-
-impl Packing<'_> {
-    /// Writes the package's files into `stage`.
-    fn write(&self, observing: Observing, stage: &Stage, printer: &Printer) -> Result<Outcome> {
-        let Self { command, environment, view, profile, deferred, plan } = *self;
-        let sources = Sources { environment, view, plan, level: command.level.store() };
-        let known = Known {
-            gpu: &view.gpu,
-            profile,
-            otherwise: Otherwise { deferred, eager: command.eager },
-            cpu: command.target.cpu.name(),
-            eager: command.eager,
-            keep: &command.keep,
-            drop: &command.drop,
-        };
-        write::write(&sources, &known, observing, stage, printer)
-    }
 }
 
 /// Whether the package that `manifest` describes is larger than the `budget`, in bytes; then it

@@ -1,7 +1,7 @@
 //! What a package says of its plan, for `taper explain`.
 
 use crate::modules::Otherwise;
-use crate::write::Unit;
+use crate::unit::Unit;
 use anyhow::Result;
 use defer::Group;
 use elf::Library;

@@ -10,8 +10,8 @@
 
 use crate::modules::bytecode_path;
 use crate::printer::Printer;
+use crate::runs::Order;
 use crate::target_view::TargetView;
-use crate::trace::Order;
 use anyhow::{Context, Result};
 use environment::Environment;
 use operators::Execution;

@@ -28,6 +28,17 @@ pub struct Runs {
     stopped: Cell<bool>,
 }
 
+/// A workload and how it is run.
+#[derive(Clone, Copy)]
+pub struct Order<'a> {
+    /// The command.
+    pub command: &'a [OsString],
+    /// Its runs.
+    pub runs: &'a Runs,
+    /// What else it will be run for, and how often.
+    pub then: &'a [(&'a str, u32)],
+}
+
 impl Runs {
     /// None made yet.
     pub fn new(arguments: &RunArguments) -> Self {

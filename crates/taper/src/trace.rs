@@ -5,7 +5,7 @@ use crate::capability::{PINS, capabilities};
 use crate::exit::{Exit, bad_input};
 use crate::printer::Printer;
 use crate::recorded_operators;
-use crate::runs::{self, Runs};
+use crate::runs::{self, Order, Runs};
 use crate::scope;
 use crate::target_view::{self, TargetView};
 use anyhow::{Context, Result};
@@ -104,17 +104,6 @@ pub fn can_start(interpreter: &Interpreter, command: &[OsString]) -> Result<()> 
          -- python app.py",
         program.display()
     )))
-}
-
-/// A workload and how it is run.
-#[derive(Clone, Copy)]
-pub struct Order<'a> {
-    /// The command.
-    pub command: &'a [OsString],
-    /// Its runs.
-    pub runs: &'a Runs,
-    /// What else it will be run for, and how often.
-    pub then: &'a [(&'a str, u32)],
 }
 
 /// Runs a workload once for each capability that `cpu` allows, in the view.

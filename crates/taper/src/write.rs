@@ -8,9 +8,10 @@ use crate::printer::Printer;
 use crate::remembered::{self, Observing};
 use crate::symbol_names::{StandIns, SymbolNames};
 use crate::target_view::{NOT_HERE, TargetView};
+use crate::unit::{Check, Unit};
 use answers::Observed;
 use anyhow::{Context, Result};
-use elf::{Library, PageSet};
+use elf::Library;
 use environment::Environment;
 use package::{Content, Entry, Level, Stage, Written, record};
 use plan::{Action, FilePlan, MappedFile, Plan, Reason};
@@ -18,7 +19,6 @@ use rayon::prelude::*;
 use shrink::{Limits, Shrunk};
 use standin::Request;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 /// What was written, and how many of its bytes are the original's.
 #[derive(Debug, Default)]
@@ -54,28 +54,6 @@ pub struct Sources<'a> {
 
 /// Files of which a person is told.
 const LARGEST: usize = 5;
-
-/// An entry and what it is.
-pub struct Unit<'a> {
-    /// The file.
-    pub entry: Entry<'a>,
-    /// Why it is in the package.
-    pub reason: Reason,
-    /// Bytes of the original in it.
-    pub hot: u64,
-    /// What the second reader compares with.
-    pub check: Option<Check>,
-}
-
-/// What the second reader compares a library with.
-pub struct Check {
-    /// The original.
-    pub source: PathBuf,
-    /// The pages that are in the file.
-    pub keep: PageSet,
-    /// The pages that come back, where any do.
-    pub cold: Option<PageSet>,
-}
 
 /// What a file of the plan becomes.
 enum Made<'a> {
