@@ -4,24 +4,10 @@
 //! reported as it is written, so that whoever asks for a module knows where the text stops
 //! telling.
 
-use crate::scan::{Base, Found, Statement};
+use crate::statement::{Base, Found, Statement, Unknown};
 use crate::written::{Import, Place};
 use ruff_python_ast::{Arguments, Expr, ExprCall, Int};
-use serde::Serialize;
 use std::collections::BTreeMap;
-
-/// A call that imports something that the text does not say.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Unknown {
-    /// Its line, from 1.
-    pub line: usize,
-    /// Where it stands, and so when it runs.
-    pub place: Place,
-    /// What is called: `importlib.import_module`.
-    pub function: String,
-    /// The call as it is written, on one line, cut off if it is long.
-    pub text: String,
-}
 
 /// The most letters of a call that are shown.
 const SHOWN: usize = 90;

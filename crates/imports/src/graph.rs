@@ -1,8 +1,7 @@
 //! Edges between modules, and which of them lead to one.
 
-use crate::calls::Unknown;
 use crate::modules::{Form, Modules};
-use crate::scan::{Base, Found, Statement};
+use crate::statement::{Base, Found, Statement, Unknown};
 use crate::{Place, Unreadable};
 use rayon::prelude::*;
 use serde::Serialize;

@@ -9,14 +9,14 @@ mod calls;
 mod graph;
 mod modules;
 mod scan;
+mod statement;
 mod text;
 mod ways;
 mod written;
 
-pub use calls::Unknown;
 pub use graph::{Edge, Graph, Hot, Importer, Node, Step};
 pub use modules::{Form, Modules, name_of};
-pub use scan::{Base, Found, Statement};
+pub use statement::{Base, Found, Statement, Unknown};
 pub use text::{Unreadable, position, read, with_tree};
 pub use ways::Ways;
 pub use written::{Import, Place, written};

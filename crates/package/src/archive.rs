@@ -202,30 +202,8 @@ pub fn archive(
 ) -> Result<Vec<Entry<'static>>, Error> {
     let mut chunks = Chunks::new(HOT_CHUNK);
     let mut rows = vec![[Place::default(); 2]; modules.len()];
-    let (cold, hot): (Vec<usize>, Vec<usize>) =
-        (0..modules.len()).partition(|number| modules[*number].cold);
-    let mut first_cold = 0;
-    for numbers in [hot, cold] {
-        first_cold = chunks.next();
-        for number in numbers {
-            if let Some(code) = &modules[number].code {
-                rows[number][0] = chunks.add(code);
-            }
-        }
-        chunks.close(COLD_CHUNK);
-    }
-    let mut remembered: BTreeMap<&str, Vec<(&str, Place)>> = BTreeMap::new();
-    for ((module, function), known) in &answers.functions {
-        let mut dict = Marshal::default();
-        dict.dict();
-        for (call, answer) in known {
-            dict.bytes(call);
-            dict.bytes(answer);
-        }
-        dict.end();
-        let place = chunks.add(&dict.finish());
-        remembered.entry(module).or_default().push((function, place));
-    }
+    let first_cold = add_code(&mut chunks, modules, &mut rows);
+    let remembered = add_answers(&mut chunks, answers);
     let compiled = chunks.add(&answers.compiled());
     chunks.close(READ_CHUNK);
     // Read where an import fails, in a chunk of its own.
@@ -235,41 +213,13 @@ pub fn archive(
     chunks.close(READ_CHUNK);
     let mut sorted: Vec<usize> = (0..modules.len()).collect();
     sorted.sort_by_key(|number| modules[*number].place());
-    for read in [true, false] {
-        for number in sorted.iter().filter(|number| modules[**number].read == read) {
-            if let Some(source) = &modules[*number].source {
-                rows[*number][1] = chunks.add(source);
-            }
-        }
-        chunks.close(COLD_CHUNK);
-    }
+    add_sources(&mut chunks, modules, &sorted, &mut rows);
 
     let mut index = Marshal::default();
     index.tuple(6);
     index.number(first_cold as i32);
-    index.dict();
-    let places: Vec<(&str, &str)> = sorted.iter().map(|number| modules[*number].place()).collect();
-    let mut row = 0;
-    for folder in places.chunk_by(|one, other| one.0 == other.0) {
-        let names: Vec<&str> = folder.iter().map(|(_, name)| *name).collect();
-        index.text(folder.first().map_or("", |(folder, _)| folder));
-        index.tuple(2);
-        index.number(row);
-        index.text(&names.join(" "));
-        row += names.len() as i32;
-    }
-    index.end();
-    index.dict();
-    for (module, functions) in remembered {
-        index.text(module);
-        index.dict();
-        for (function, place) in functions {
-            index.text(function);
-            index.place(place);
-        }
-        index.end();
-    }
-    index.end();
+    index_folders(&mut index, modules, &sorted);
+    index_answers(&mut index, &remembered);
     index.place(compiled);
     index.dict();
     for module in modules {
@@ -308,4 +258,90 @@ pub fn archive(
         content: Content::Bytes(bytes),
     };
     Ok(vec![entry("_taper/libtaper_runtime.so", LIBRARY.to_vec()), entry("_taper/modules", store)])
+}
+
+/// Adds the code of `modules`, hot first, and gives the number of the first chunk with code of
+/// cold ones.
+fn add_code(chunks: &mut Chunks, modules: &[StoredModule], rows: &mut [[Place; 2]]) -> u32 {
+    let (cold, hot): (Vec<usize>, Vec<usize>) =
+        (0..modules.len()).partition(|number| modules[*number].cold);
+    let mut first_cold = 0;
+    for numbers in [hot, cold] {
+        first_cold = chunks.next();
+        for number in numbers {
+            if let Some(code) = &modules[number].code {
+                rows[number][0] = chunks.add(code);
+            }
+        }
+        chunks.close(COLD_CHUNK);
+    }
+    first_cold
+}
+
+/// Adds what functions remember, and gives its places by module and function.
+fn add_answers<'a>(
+    chunks: &mut Chunks,
+    answers: &'a Answers,
+) -> BTreeMap<&'a str, Vec<(&'a str, Place)>> {
+    let mut remembered: BTreeMap<&str, Vec<(&str, Place)>> = BTreeMap::new();
+    for ((module, function), known) in &answers.functions {
+        let mut dict = Marshal::default();
+        dict.dict();
+        for (call, answer) in known {
+            dict.bytes(call);
+            dict.bytes(answer);
+        }
+        dict.end();
+        let place = chunks.add(&dict.finish());
+        remembered.entry(module).or_default().push((function, place));
+    }
+    remembered
+}
+
+/// Adds the sources of `modules` in the order of `sorted`: those that a workload read first.
+fn add_sources(
+    chunks: &mut Chunks,
+    modules: &[StoredModule],
+    sorted: &[usize],
+    rows: &mut [[Place; 2]],
+) {
+    for read in [true, false] {
+        for number in sorted.iter().filter(|number| modules[**number].read == read) {
+            if let Some(source) = &modules[*number].source {
+                rows[*number][1] = chunks.add(source);
+            }
+        }
+        chunks.close(COLD_CHUNK);
+    }
+}
+
+/// Marshals the folders: for each, its first row and the names in it.
+fn index_folders(index: &mut Marshal, modules: &[StoredModule], sorted: &[usize]) {
+    index.dict();
+    let places: Vec<(&str, &str)> = sorted.iter().map(|number| modules[*number].place()).collect();
+    let mut row = 0;
+    for folder in places.chunk_by(|one, other| one.0 == other.0) {
+        let names: Vec<&str> = folder.iter().map(|(_, name)| *name).collect();
+        index.text(folder.first().map_or("", |(folder, _)| folder));
+        index.tuple(2);
+        index.number(row);
+        index.text(&names.join(" "));
+        row += names.len() as i32;
+    }
+    index.end();
+}
+
+/// Marshals the places of answers, by module and function.
+fn index_answers(index: &mut Marshal, remembered: &BTreeMap<&str, Vec<(&str, Place)>>) {
+    index.dict();
+    for (module, functions) in remembered {
+        index.text(module);
+        index.dict();
+        for (function, place) in functions {
+            index.text(function);
+            index.place(*place);
+        }
+        index.end();
+    }
+    index.end();
 }

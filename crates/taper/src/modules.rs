@@ -4,7 +4,7 @@ use crate::absent;
 use crate::unit::Unit;
 use anyhow::{Context, Result, bail};
 use defer::Group;
-use environment::Environment;
+use environment::{Environment, File};
 use package::{
     Answers, Bytecode, Compiler, Content, ENTRANCE, Entry, Level, PLANNED, RUNTIME, STUB,
     StoredModule, archive, cached, checked, renamed, unchecked,
@@ -66,96 +66,117 @@ pub fn modules<'a>(
     let scratch = tempfile::tempdir().context("cannot make a temporary folder")?;
     let mut read = prepared(environment, plan, bytecode, scratch.path())?;
     let compiler = Compiler { python: interpreter.executable.clone() };
-    let stale: Vec<&mut Module<'_>> =
-        read.iter_mut().filter(|module| module.code.is_none()).collect();
-    let list: Vec<(PathBuf, String)> =
-        stale.iter().map(|module| (module.source.clone(), module.plan.path.clone())).collect();
-    let compiled = compiler.compile(&list)?;
-    if compiled.len() != stale.len() {
-        bail!("the compiler left out modules; this is a fault in taper");
-    }
-    for (module, code) in stale.into_iter().zip(compiled) {
-        module.code = code;
-    }
+    compile_missing(&mut read, &compiler)?;
     let mut out = Modules::default();
     let mut stored = Vec::new();
     for module in read {
         let found = &environment.files[module.plan.index];
-        let executable = found.mode & 0o111 != 0;
-        let (order, read, cold) = match module.plan.action {
-            Action::Module { stored, read, cold, .. } => (stored, read, cold),
-            _ => (None, false, false),
-        };
-        match (order, module.code) {
-            (Some(order), Some(code)) => {
-                let path = module.plan.path.clone();
-                let file = module.plan.action.keeps_source().then(|| bytecode.hash(&module.text));
-                let (mut code, mut source) = (Some(code), None);
-                // A workload read it, perhaps as a file: it stays one.
-                let (text, reason, kept) = if module.plan.action.keeps_source() {
-                    (module.text, module.plan.reason, found.size)
-                } else {
-                    if fate == Cold::Keep {
-                        out.original += found.size;
-                        source = Some(module.text);
-                    }
-                    let reason = if cold { Reason::Cold } else { Reason::Store };
-                    (STUB.to_vec(), reason, 0)
-                };
-                // What no workload imported is compiled when it is imported: its code would
-                // take more room than all sources, and Python compiles 13 MB of them a second.
-                if cold && source.is_some() {
-                    code = None;
-                } else {
-                    out.original += module.hot;
-                }
-                let made = StoredModule { path: path.clone(), code, source, read, cold, file };
-                out.units.push(unit(path, text, executable, reason, kept));
-                stored.push((order, made));
+        match module.plan.action {
+            Action::Module { stored: Some(order), .. } if module.code.is_some() => {
+                stored.push((order, out.add_stored(module, found, fate, bytecode)));
             }
-            (_, code) => {
-                // Where Python does not compile it either, the source is what runs.
-                let keeps = module.plan.action.keeps_source() || code.is_none();
-                let kept = if keeps { found.size } else { 0 };
-                let text = if keeps { module.text } else { NO_SOURCE.to_vec() };
-                if let Some(code) = code {
-                    // Whoever edits the file wants that to run.
-                    let file = checked(bytecode, &text, &code);
-                    let path = bytecode_path(&module.plan.path, bytecode.minor);
-                    out.units.push(unit(path, file, false, Reason::Bytecode, module.hot));
-                }
-                let path = module.plan.path.clone();
-                out.units.push(unit(path, text, executable, module.plan.reason, kept));
-            }
+            _ => out.add_file(module, found, bytecode),
         }
     }
     texts(environment, plan, &mut out, &mut stored)?;
-    if !stored.is_empty() {
-        // What waits is not unpacked with what does not.
-        let waits = |module: &StoredModule| waits(otherwise.deferred, &module.path);
-        stored.sort_by_key(|(order, module)| (waits(module), *order));
-        let stored: Vec<StoredModule> = stored.into_iter().map(|(_, module)| module).collect();
-        let absent = absent::absent(environment, plan);
-        for entry in archive(&stored, answers, &absent, level)? {
-            if let Content::Bytes(bytes) = &entry.content {
-                out.stored += bytes.len() as u64;
-            }
-            out.units.push(Unit { entry, reason: Reason::Store, hot: 0, check: None });
-        }
-        let spares = fate == Cold::Keep && !otherwise.eager;
-        let version = &environment.interpreter.full_version;
-        let planned = defer::planned(otherwise.deferred, spares, version).into_bytes();
-        let runtime = || RUNTIME.into_iter().chain([(PLANNED, planned.as_slice())]);
-        for (path, text) in runtime() {
-            out.units.push(unit(path.into(), text.to_vec(), false, Reason::Store, 0));
-        }
-        let tops = stored.iter().filter(|module| module.is_top());
-        let files = tops
-            .map(|module| (module.path.clone(), ENTRANCE))
-            .chain(runtime().map(|(path, text)| (path.to_owned(), text)));
-        entrances(&mut out.units, files.collect(), bytecode, &compiler, scratch.path())?;
+    if stored.is_empty() {
+        return Ok(out);
     }
+    // What waits is not unpacked with what does not.
+    let waits = |module: &StoredModule| waits(otherwise.deferred, &module.path);
+    stored.sort_by_key(|(order, module)| (waits(module), *order));
+    let stored: Vec<StoredModule> = stored.into_iter().map(|(_, module)| module).collect();
+    let absent = absent::absent(environment, plan);
+    for entry in archive(&stored, answers, &absent, level)? {
+        if let Content::Bytes(bytes) = &entry.content {
+            out.stored += bytes.len() as u64;
+        }
+        out.units.push(Unit { entry, reason: Reason::Store, hot: 0, check: None });
+    }
+    let spares = fate == Cold::Keep && !otherwise.eager;
+    let version = &environment.interpreter.full_version;
+    let planned = defer::planned(otherwise.deferred, spares, version).into_bytes();
+    let runtime = || RUNTIME.into_iter().chain([(PLANNED, planned.as_slice())]);
+    for (path, text) in runtime() {
+        out.units.push(unit(path.into(), text.to_vec(), false, Reason::Store, 0));
+    }
+    let tops = stored.iter().filter(|module| module.is_top());
+    let files = tops
+        .map(|module| (module.path.clone(), ENTRANCE))
+        .chain(runtime().map(|(path, text)| (path.to_owned(), text)));
+    entrances(&mut out.units, files.collect(), bytecode, &compiler, scratch.path())?;
     Ok(out)
+}
+
+/// Compiles those of `modules` of which the installer left no bytecode that Python would use.
+fn compile_missing(modules: &mut [Module<'_>], compiler: &Compiler) -> Result<()> {
+    let missing: Vec<&mut Module<'_>> =
+        modules.iter_mut().filter(|module| module.code.is_none()).collect();
+    let list: Vec<(PathBuf, String)> =
+        missing.iter().map(|module| (module.source.clone(), module.plan.path.clone())).collect();
+    let compiled = compiler.compile(&list)?;
+    if compiled.len() != missing.len() {
+        bail!("the compiler left out modules; this is a fault in taper");
+    }
+    for (module, code) in missing.into_iter().zip(compiled) {
+        module.code = code;
+    }
+    Ok(())
+}
+
+impl Modules<'_> {
+    /// Adds the file that stands where the module `found` was, and gives what goes to the store.
+    fn add_stored(
+        &mut self,
+        module: Module<'_>,
+        found: &File,
+        fate: Cold,
+        bytecode: Bytecode,
+    ) -> StoredModule {
+        let (read, cold) = match module.plan.action {
+            Action::Module { read, cold, .. } => (read, cold),
+            _ => (false, false),
+        };
+        let path = module.plan.path.clone();
+        let keeps = module.plan.action.keeps_source();
+        let file = keeps.then(|| bytecode.hash(&module.text));
+        let (mut code, mut source) = (module.code, None);
+        // A workload read it, perhaps as a file: it stays one.
+        let (text, reason, kept) = if keeps {
+            (module.text, module.plan.reason, found.size)
+        } else {
+            if fate == Cold::Keep {
+                self.original += found.size;
+                source = Some(module.text);
+            }
+            (STUB.to_vec(), if cold { Reason::Cold } else { Reason::Store }, 0)
+        };
+        // What no workload imported is compiled when it is imported: its code would
+        // take more room than all sources, and Python compiles 13 MB of them a second.
+        if cold && source.is_some() {
+            code = None;
+        } else {
+            self.original += module.hot;
+        }
+        self.units.push(unit(path.clone(), text, found.mode & 0o111 != 0, reason, kept));
+        StoredModule { path, code, source, read, cold, file }
+    }
+
+    /// Adds the module `found` as a file, with its bytecode.
+    fn add_file(&mut self, module: Module<'_>, found: &File, bytecode: Bytecode) {
+        // Where Python does not compile it either, the source is what runs.
+        let keeps = module.plan.action.keeps_source() || module.code.is_none();
+        let kept = if keeps { found.size } else { 0 };
+        let text = if keeps { module.text } else { NO_SOURCE.to_vec() };
+        let path = module.plan.path.clone();
+        if let Some(code) = module.code {
+            // Whoever edits the file wants that to run.
+            let file = checked(bytecode, &text, &code);
+            let path = bytecode_path(&path, bytecode.minor);
+            self.units.push(unit(path, file, false, Reason::Bytecode, module.hot));
+        }
+        self.units.push(unit(path, text, found.mode & 0o111 != 0, module.plan.reason, kept));
+    }
 }
 
 /// Adds the files whose texts lie beside the sources of modules to `stored`, with the line in

@@ -1,7 +1,7 @@
 //! `taper trace`, and the trace phase of `taper pack`.
 
 use crate::args::{Cpu, Global, Trace};
-use crate::capability::{PINS, capabilities};
+use crate::capability::{Capability, PINS, capabilities};
 use crate::exit::{Exit, bad_input};
 use crate::printer::Printer;
 use crate::recorded_operators;
@@ -18,7 +18,7 @@ use std::ffi::{OsStr, OsString};
 use std::io::Write;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use tracer::{Options, Output, Status};
+use tracer::{Observations, Options, Output, Status, Workload};
 
 /// Runs the command.
 pub fn run(command: &Trace, global: &Global, printer: &Printer) -> Result<Exit> {
@@ -140,29 +140,11 @@ pub fn trace(
             break;
         }
         let results = tempfile::tempdir().context("cannot make a temporary folder")?;
-        let mut workload = verify::in_original(interpreter, command)?;
-        workload.stdout = if number == 0 {
-            // The workload's words must not mix with a result on standard output.
-            let stderr = std::io::stderr().as_fd().try_clone_to_owned();
-            Output::File(stderr.context("cannot share standard error")?.into())
-        } else {
-            Output::Null
-        };
-        let said = results.path().with_extension("stderr");
-        if number > 0 {
-            let file = std::fs::File::create(&said).context("cannot make a temporary file")?;
-            workload.stderr = Output::File(file);
-        }
-        if !capability.inherits {
-            for name in PINS {
-                workload.env.remove(OsStr::new(name));
-            }
-        }
-        for (name, value) in &capability.variables {
-            workload.env.insert((*name).into(), value.into());
-        }
-        workload.env.insert(verify::OUTPUT_VARIABLE.into(), results.path().into());
         let caches = tempfile::tempdir().context("cannot make a temporary folder")?;
+        let said = results.path().with_extension("stderr");
+        let said = (number > 0).then_some(&*said);
+        let mut workload = workload(interpreter, command, capability, said)?;
+        workload.env.insert(verify::OUTPUT_VARIABLE.into(), results.path().into());
         verify::own_caches(&mut workload, caches.path());
         let options = Options {
             roots: environment.roots(),
@@ -178,28 +160,19 @@ pub fn trace(
             runs.run(workload, options)
         })?;
         if seen.status != Status::Exited(0) {
-            let said = (number > 0).then_some(&*said);
             let (name, variables) = (&capability.name, &capability.variables);
             return Err(runs::failed(seen.status, name, command, variables, said));
         }
         scope::check(environment, &seen.opened, command)?;
-        let mut one = Profile::new(&all.python, &all.torch, target);
-        one.runs.push(Run {
+        let run = Run {
             command: shown.clone(),
             capability: capability.name.clone(),
             exit: 0,
             processes: seen.processes,
-        });
-        for (path, pages) in seen.libraries {
-            if let Some(name) = environment.relative(&path) {
-                let (build_id, content) = identities.of(&path)?;
-                let threaded = seen.threaded.contains(&path);
-                one.libraries.insert(name, LibraryUse { build_id, content, threaded, pages });
-            }
-        }
-        let inside = |path: &PathBuf| environment.relative(path);
-        one.opened.extend(seen.opened.iter().chain(&seen.mapped).filter_map(inside));
-        one.probed.extend(seen.probed.iter().filter_map(inside));
+        };
+        let mut one = Profile::new(&all.python, &all.torch, target);
+        one.runs.push(run);
+        add(&mut one, seen, environment, &mut identities)?;
         all.merge(&one)?;
     }
     if runs.were_stopped() {
@@ -209,6 +182,55 @@ pub fn trace(
         );
     }
     Ok(all)
+}
+
+/// The workload `command` held at `capability`. It speaks on standard error, or where it is one of
+/// several runs, into the file `said`.
+fn workload(
+    interpreter: &Interpreter,
+    command: &[OsString],
+    capability: &Capability,
+    said: Option<&Path>,
+) -> Result<Workload> {
+    let mut workload = verify::in_original(interpreter, command)?;
+    if let Some(said) = said {
+        workload.stdout = Output::Null;
+        let file = std::fs::File::create(said).context("cannot make a temporary file")?;
+        workload.stderr = Output::File(file);
+    } else {
+        // The workload's words must not mix with a result on standard output.
+        let stderr = std::io::stderr().as_fd().try_clone_to_owned();
+        workload.stdout = Output::File(stderr.context("cannot share standard error")?.into());
+    }
+    if !capability.inherits {
+        for name in PINS {
+            workload.env.remove(OsStr::new(name));
+        }
+    }
+    for (name, value) in &capability.variables {
+        workload.env.insert((*name).into(), value.into());
+    }
+    Ok(workload)
+}
+
+/// Adds what a run was seen to use of `environment` to its `profile`.
+fn add(
+    profile: &mut Profile,
+    seen: Observations,
+    environment: &Environment,
+    identities: &mut Identities<'_>,
+) -> Result<()> {
+    for (path, pages) in seen.libraries {
+        if let Some(name) = environment.relative(&path) {
+            let (build_id, content) = identities.of(&path)?;
+            let threaded = seen.threaded.contains(&path);
+            profile.libraries.insert(name, LibraryUse { build_id, content, threaded, pages });
+        }
+    }
+    let inside = |path: &PathBuf| environment.relative(path);
+    profile.opened.extend(seen.opened.iter().chain(&seen.mapped).filter_map(inside));
+    profile.probed.extend(seen.probed.iter().filter_map(inside));
+    Ok(())
 }
 
 /// The identities of libraries, each worked out once.
