@@ -183,7 +183,8 @@ def in_children(jobs, do, about=lambda job: None):
 
 def _written(out, child):
     """All that the process `child` writes to `out` until it ends. Ends one that waits for something
-    that does not come: it sleeps at each look, and has not computed between them."""
+    that does not come: all of its threads sleep at each look, and none computed between them. One
+    that a busy machine keeps from computing does not sleep."""
     text, idle, before = b"", 0, None
     while True:
         if select.select([out], [], [], _LOOK)[0]:
@@ -192,14 +193,24 @@ def _written(out, child):
                 return text
             text, idle = text + part, 0
             continue
-        with open(f"/proc/{child}/stat", "rb") as file:
-            # State, and the times that it computed.
-            about = file.read().rpartition(b")")[2].split()
-        now = about[0], about[11:13]
-        idle = idle + 1 if about[0] == b"S" and now == before else 0
+        now = _threads(child)
+        idle = idle + 1 if now == before and all(state == b"S" for state, *_ in now) else 0
         before = now
         if idle == _LOOKS:
             os.kill(child, signal.SIGKILL)
+
+
+def _threads(process):
+    """The state of each thread of a process, and the times that it computed."""
+    found = []
+    for thread in sorted(os.listdir(f"/proc/{process}/task")):
+        try:
+            with open(f"/proc/{process}/task/{thread}/stat", "rb") as file:
+                about = file.read().rpartition(b")")[2].split()
+        except OSError:
+            continue  # It ended meanwhile.
+        found.append((about[0], *about[11:13]))
+    return found
 
 
 def _child(jobs, do, write):

@@ -17,6 +17,16 @@ def waits():
     lock = threading.Lock()
     lock.acquire()
     lock.acquire()
+def joins():
+    # Another thread computes for longer than a call may sleep.
+    def work():
+        end = time.process_time() + 1.3
+        while time.process_time() < end:
+            pass
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    return 4
 def computes():
     while True:
         pass
@@ -24,7 +34,7 @@ def raises():
     raise ValueError('said')
 jobs = {
     'first': lambda: 1, 'died': os.abort, 'slept': lambda: time.sleep(0.3) or 2, 'waits': waits,
-    'computes': computes, 'raises': lambda: one_answer(raises, ()) == one_answer(raises, ()),
+    'joins': joins, 'computes': computes, 'raises': lambda: one_answer(raises, ()) == one_answer(raises, ()),
     'last': lambda: 3,
 }
 print(in_children(list(jobs), lambda name: jobs[name]()))
@@ -52,7 +62,7 @@ fn calls_that_do_not_come_back_end() {
     let said = String::from_utf8_lossy(&done.stdout);
     let error = String::from_utf8_lossy(&done.stderr);
     assert!(done.status.success(), "{error}");
-    let expected = "[1, 'died', 2, 'died', 'died', True, 3]\n[0, 'died', 'died', 3]\n\
+    let expected = "[1, 'died', 2, 'died', 4, 'died', True, 3]\n[0, 'died', 'died', 3]\n\
                     ['Plain().says', 'Z().says']\n";
     assert_eq!(said, expected, "{error}");
 }

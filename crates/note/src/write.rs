@@ -10,7 +10,7 @@ pub const FAR: u64 = 32;
 /// How many times a chunk's pages must lie together to be far from others.
 const ALONE: u64 = 2;
 
-/// How much larger a chunk of data is.
+/// How much larger a chunk of data is that is not far from what a run touched.
 const DATA: u64 = 3;
 
 /// Pages of a library, in one segment, that become part of a chunk.
@@ -34,8 +34,8 @@ pub struct Draft {
 impl Draft {
     /// Divides `cold`, runs of pages that ascend, of the library `name` of so many `pages`
     /// into chunks of at most `size` pages, and three times as many for data. A chunk that begins
-    /// where twice as many pages and more lie together, far from what a run touched, is [`FAR`]
-    /// times as large, and ends before a piece that is not so far. A chunk does not hold code
+    /// where twice as many pages and more lie together, far from what a run touched, has [`FAR`]
+    /// times `size`, whatever it holds, and ends before a piece that is not so far. A chunk does not hold code
     /// beside data: their pages come back with one set of rights. With `names`, a chunk of names
     /// follows.
     pub fn new(name: &str, pages: u64, cold: &[Piece], size: u64, names: bool) -> Self {

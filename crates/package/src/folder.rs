@@ -92,7 +92,8 @@ impl Stage {
         let fail = |source| Error::Write { path: entry.path.clone().into(), source };
         let path = self.path().join(&entry.path);
         let mode = if entry.executable { 0o755 } else { 0o644 };
-        let options = OpenOptions::new().write(true).create_new(true).mode(mode).clone();
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true).mode(mode);
         let file = options.open(&path).map_err(fail)?;
         let mut sink = Hashing { sink: file, hash: Sha256::new(), size: 0 };
         match &entry.content {

@@ -62,8 +62,8 @@ pub fn store(files: &mut [FilePlan], environment: &Environment, profile: &Profil
 }
 
 /// Whether the file at `path`, a type stub, can lie in the store beside the sources of modules.
-/// Its index divides the names of a folder by spaces, and a stub at the top of the package
-/// belongs to no distribution's folder.
+/// Its index divides the names of a folder by spaces, and what lies at the top of the package
+/// would be taken for a module.
 pub fn is_text(path: &str) -> bool {
     std::path::Path::new(path).extension() == Some("pyi".as_ref())
         && path.contains('/')
