@@ -3,8 +3,9 @@
 #![no_main]
 
 use elf::{Library, Relative};
-use functions::Functions;
+use functions::{Functions, Member};
 use libfuzzer_sys::fuzz_target;
+use standin::{Request, Wanted};
 use std::collections::BTreeSet;
 
 fuzz_target!(|data: &[u8]| {
@@ -21,5 +22,20 @@ fuzz_target!(|data: &[u8]| {
         let _ = functions.have_tables(&pages);
         let _ = functions.whole(&library, &pages, &[]);
         let _ = functions::tables(&library, &functions, &pages, 1 << 20);
+        let _ = functions::addressed(&library, &functions);
+        let _ = functions::reached(&library, &functions, &[]);
+        if let Ok(member) = Member::new(&library, &functions, &pages) {
+            functions::callable(&[member]);
+        }
+        let mut wanted = Wanted::default();
+        for symbol in library.symbols().unwrap_or_default() {
+            wanted.symbols.insert(symbol.name.to_owned(), None);
+        }
+        let _ = standin::standin(&Request {
+            library: &library,
+            wanted: &wanted,
+            keep: &pages,
+            message: "is not here",
+        });
     }
 });

@@ -44,46 +44,47 @@ impl Library<'_> {
                 fields.push(NameField { address, size: 8, offset: entry.value });
             }
         }
-        let mut field = |address: u64| -> Result<(), Error> {
-            let offset = self.word(address)?.into();
-            fields.push(NameField { address, size: 4, offset });
+        let mut field = |entry: u64, place: u64| -> Result<(), Error> {
+            let offset = self.word(entry, place)?.into();
+            fields.push(NameField { address: entry + place, size: 4, offset });
             Ok(())
         };
         // Verneed: count of entries at 2, file at 4, first entry at 8, next at 12; each
         // Vernaux: name at 8, next at 12 (LSB 4, 10.7.5).
         if let Some(mut at) = self.dynamic(tag::VERNEED) {
             for _ in 0..self.dynamic(tag::VERNEEDNUM).unwrap_or(0).min(MAX_VERSIONS) {
-                field(at + 4)?;
-                let mut entry = at + u64::from(self.word(at + 8)?);
-                for _ in 0..self.half(at + 2)? {
-                    field(entry + 8)?;
-                    entry += u64::from(self.word(entry + 12)?);
+                field(at, 4)?;
+                let mut entry = at + u64::from(self.word(at, 8)?);
+                for _ in 0..self.half(at, 2)? {
+                    field(entry, 8)?;
+                    entry += u64::from(self.word(entry, 12)?);
                 }
-                at += u64::from(self.word(at + 12)?);
+                at += u64::from(self.word(at, 12)?);
             }
         }
         // Verdef: count at 6, first entry at 12, next at 16; each Verdaux: name at 0, next
         // at 4 (LSB 4, 10.7.3).
         if let Some(mut at) = self.dynamic(tag::VERDEF) {
             for _ in 0..self.dynamic(tag::VERDEFNUM).unwrap_or(0).min(MAX_VERSIONS) {
-                let mut entry = at + u64::from(self.word(at + 12)?);
-                for _ in 0..self.half(at + 6)? {
-                    field(entry)?;
-                    entry += u64::from(self.word(entry + 4)?);
+                let mut entry = at + u64::from(self.word(at, 12)?);
+                for _ in 0..self.half(at, 6)? {
+                    field(entry, 0)?;
+                    entry += u64::from(self.word(entry, 4)?);
                 }
-                at += u64::from(self.word(at + 16)?);
+                at += u64::from(self.word(at, 16)?);
             }
         }
         Ok(fields)
     }
 
-    fn word(&self, address: u64) -> Result<u32, Error> {
-        let damaged = || Error::damaged("a version table", address);
-        u32_at(self.read(address, 4)?, 0).ok_or_else(damaged)
+    /// Four bytes of the entry at `entry`, which is in no segment where a file lies.
+    fn word(&self, entry: u64, place: u64) -> Result<u32, Error> {
+        let damaged = || Error::damaged("a version table", entry);
+        u32_at(self.read(entry, place + 4)?, place).ok_or_else(damaged)
     }
 
-    fn half(&self, address: u64) -> Result<u16, Error> {
-        let damaged = || Error::damaged("a version table", address);
-        u16_at(self.read(address, 2)?, 0).ok_or_else(damaged)
+    fn half(&self, entry: u64, place: u64) -> Result<u16, Error> {
+        let damaged = || Error::damaged("a version table", entry);
+        u16_at(self.read(entry, place + 2)?, place).ok_or_else(damaged)
     }
 }

@@ -71,7 +71,7 @@ impl Relative {
         ];
         let plain = |address: u64| {
             address.is_multiple_of(8)
-                && writable.iter().any(|part| part.start <= address && address + 8 <= part.end)
+                && writable.iter().any(|part| part.contains(&address) && part.end - address >= 8)
                 && !arrays.iter().flatten().any(|array| array.contains(&address))
         };
         let mut relative =

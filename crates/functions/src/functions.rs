@@ -131,7 +131,7 @@ impl Functions {
     pub(crate) fn area_end(&self, start: u64) -> u64 {
         let next = self.areas.partition_point(|area| *area <= start);
         // The last area has no successor to bound it.
-        self.areas.get(next).copied().unwrap_or(start + PAGE)
+        self.areas.get(next).copied().unwrap_or_else(|| start.saturating_add(PAGE))
     }
 
     /// The addresses of the unwind tables: the search table, all entries, and all
@@ -222,7 +222,7 @@ impl Functions {
         let linkage = Linkage::of(library);
         work.extend(self.indices_ran(library, touched).into_iter().map(|index| (index, RAN)));
         for address in entered {
-            pages.insert_addresses(*address..address + 1);
+            pages.insert(address / PAGE);
         }
         while let Some((index, step)) = work.pop_front() {
             // What is met again on a shorter way reaches further.
@@ -240,12 +240,12 @@ impl Functions {
             for (place, target) in branches(library, code) {
                 let behind = linkage.get(target);
                 if behind.is_some() {
-                    pages.insert_addresses(target..target + 1);
+                    pages.insert(target / PAGE);
                 }
                 let target = behind.unwrap_or(target);
                 let Some(other) = self.index_at(target) else {
                     // Code without an entry: a table of jumps to other libraries.
-                    pages.insert_addresses(target..target + 1);
+                    pages.insert(target / PAGE);
                     continue;
                 };
                 let error = step > RAN || first.is_some_and(|first| place >= first);

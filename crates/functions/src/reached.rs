@@ -16,7 +16,7 @@ pub fn reached(library: &Library<'_>, functions: &Functions, entered: &[u64]) ->
         // What no entry covers is read up to the end of its page.
         let code = match functions.at(at) {
             Some(function) => function.code.clone(),
-            None => at..(at + 1).next_multiple_of(elf::PAGE),
+            None => at..(at | (elf::PAGE - 1)).saturating_add(1),
         };
         let targets = branches(library, &code).into_iter().map(|(_, target)| target);
         let targets = targets.flat_map(|target| [Some(target), linkage.get(target)]).flatten();

@@ -21,6 +21,9 @@ const FLAGS: u64 = 168;
 /// `tp_traverse`, `tp_clear`, `tp_free`, `tp_is_gc`, `tp_del`, `tp_finalize`.
 const OWN_CALLS: [u64; 7] = [48, 184, 192, 320, 328, 376, 392];
 
+/// Past the last of these words.
+const END: u64 = 400;
+
 /// The numbers of the same in a list (`typeslots.h`): `bf_releasebuffer`, `tp_clear`,
 /// `tp_dealloc`, `tp_del`, `tp_is_gc`, `tp_traverse`, `tp_free`, `tp_finalize`.
 const NUMBERS: [u64; 8] = [2, 51, 52, 53, 62, 71, 74, 80];
@@ -48,7 +51,9 @@ pub(crate) fn slots<'a>(library: &Library<'_>, words: &[(u64, Place<'a>)]) -> Ve
         {
             found.push(*place);
         }
-        let Some(object) = at.checked_sub(NAME) else { continue };
+        let Some(object) = at.checked_sub(NAME).filter(|at| at.checked_add(END).is_some()) else {
+            continue;
+        };
         let plain = |offset: u64, limit: u64| {
             held(object + offset).is_none() && number(object + offset) <= limit
         };

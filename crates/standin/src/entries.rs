@@ -66,9 +66,9 @@ pub(crate) fn packed(
     let plain = |relocation: &Relocation| {
         relocation.kind == Relocation::RELATIVE
             && relocation.address.is_multiple_of(8)
-            && writable
-                .iter()
-                .any(|part| part.start <= relocation.address && relocation.address + 8 <= part.end)
+            && writable.iter().any(|part| {
+                part.contains(&relocation.address) && part.end - relocation.address >= 8
+            })
     };
     let indirect = relocations.iter().any(|other| other.kind == Relocation::IRELATIVE);
     if indirect || relocations.iter().filter(|other| plain(other)).count() < WORTHWHILE {

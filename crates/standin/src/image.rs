@@ -129,7 +129,8 @@ fn is_kept(library: &Library<'_>, symbol: &elf::Symbol<'_>, pages: &PageSet) -> 
     if symbol.is_thread_local() {
         return false;
     }
-    let range = symbol.address..symbol.address + symbol.size.max(1);
+    let Some(end) = symbol.address.checked_add(symbol.size.max(1)) else { return false };
+    let range = symbol.address..end;
     let held = (range.start / PAGE..range.end.div_ceil(PAGE)).all(|page| pages.contains(page));
     let zeros = !is_code(library, symbol.address)
         && library.loads().any(|load| {

@@ -54,7 +54,7 @@ pub(crate) fn kept(
     let mut seen = BTreeSet::new();
     while let Some((at, size)) = work.pop() {
         let size = size.clamp(1, MAX_OBJECT);
-        if !seen.insert(at) || at / PAGE > elf::MAX_PAGE {
+        if !seen.insert(at) || at / PAGE >= elf::MAX_PAGE {
             continue;
         }
         pages.insert_addresses(at..at + size);
@@ -148,7 +148,7 @@ pub(crate) fn kept(
                     let offset = symbol
                         .filter(|symbol| symbol.is_defined())
                         .map_or(0, |symbol| symbol.address as i64);
-                    Target::ThreadLocal(relocation.kind, relocation.addend + offset)
+                    Target::ThreadLocal(relocation.kind, relocation.addend.wrapping_add(offset))
                 }
             }
             _ => return Err(Error::Unsupported("a library with unusual relocations")),
