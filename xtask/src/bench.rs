@@ -20,6 +20,9 @@ pub struct Arguments {
     /// One part alone.
     #[arg(long, value_enum)]
     only: Option<Part>,
+    /// The levels that are measured, in this order; a level may be there more than once.
+    #[arg(long, value_delimiter = ',', default_values = ["fast", "max", "default"])]
+    levels: Vec<String>,
 }
 
 /// What is measured.
@@ -65,7 +68,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         bench_packing::tracing(&taper, example, arguments.runs, scratch.path())?;
     }
     if wanted(Part::Levels) {
-        bench_packing::levels(&taper, scratch.path(), &package)?;
+        bench_packing::levels(&taper, &arguments.levels, scratch.path(), &package)?;
     }
     if wanted(Part::Faults) {
         bench_cold::faults(&taper, scratch.path())?;

@@ -181,19 +181,20 @@ fn relative(bytes: &[u8], field: usize, address: u64) -> Option<u64> {
 }
 
 /// Compares the unwind tables of `written`, which has the code of `original` on the
-/// pages of `keep`, with the original's: each function that is there has the same
-/// entry, personality routine and language-specific data.
+/// pages of `keep`, with the original's, which are `before`: each function that is there has
+/// the same entry, personality routine and language-specific data.
 ///
 /// # Errors
 /// The address of a function that has not; whatever makes the tables unreadable.
 pub fn check(
     original: &Library<'_>,
+    before: &Functions,
     written: &Library<'_>,
     keep: &PageSet,
 ) -> Result<Result<(), u64>, Error> {
-    let (before, after) = (Functions::read(original)?, Functions::read(written)?);
+    let after = Functions::read(written)?;
     let mut there = after.all().iter().peekable();
-    for function in kept(&before, keep) {
+    for function in kept(before, keep) {
         let start = function.code.start;
         while there
             .peek()
@@ -202,7 +203,7 @@ pub fn check(
             there.next();
         }
         let Some(other) = there.next() else { return Ok(Err(start)) };
-        if other.code != function.code || !same(original, &before, function, written, &after, other)
+        if other.code != function.code || !same(original, before, function, written, &after, other)
         {
             return Ok(Err(start));
         }

@@ -26,9 +26,9 @@ pub(crate) struct Absent {
 }
 
 impl Absent {
-    /// The functions of `library` that are not wholly on the pages `present`.
-    pub fn of(library: &Library<'_>, present: &PageSet) -> Self {
-        let Ok(functions) = Functions::read(library) else { return Self::default() };
+    /// Those of `functions`, which are all of `library`, that are not wholly on the pages
+    /// `present`.
+    pub fn of(library: &Library<'_>, functions: &Functions, present: &PageSet) -> Self {
         let there = |code: &Range<u64>| {
             (code.start / PAGE..code.end.div_ceil(PAGE)).all(|page| present.contains(page))
         };
@@ -73,12 +73,6 @@ impl Absent {
         let list: Vec<(u64, String)> = self.starts.iter().map(named).collect();
         note::names(&list)
     }
-}
-
-/// The addresses where the functions of `library` that are not wholly on the pages `present`
-/// begin with another byte than in the original.
-pub fn halted(library: &Library<'_>, present: &PageSet) -> BTreeSet<u64> {
-    Absent::of(library, present).halted
 }
 
 /// PyTorch's operators: each has functions in a structure of its name (`at::_ops`).

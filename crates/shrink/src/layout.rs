@@ -267,13 +267,15 @@ pub fn shrink(
     // tables come first, then the program headers.
     let end = loads.last().map_or(0, |load| load.addresses().end);
     let place = end.next_multiple_of(PAGE);
-    let unwind = unwind_tables(library, &present, place);
+    // Tables that are not understood are none.
+    let functions = Functions::read(library).unwrap_or_default();
+    let unwind = unwind_tables(library, &functions, &present, place);
     let tables = unwind.as_ref().map_or(0, |tables| tables.bytes.len() as u64);
     // Where pages come back, the unwind tables are among them.
     let hole = if revive.is_some() { tables.next_multiple_of(PAGE) } else { 0 };
     let new_address = place + hole;
     let new_offset = congruent(cursor, new_address);
-    let absent = if revive.is_some() { Absent::of(library, &present) } else { Absent::default() };
+    let absent = revive.map(|_| Absent::of(library, &functions, &present)).unwrap_or_default();
     let draft = revive.map(|revive| {
         let gone = relative.as_ref().map(Relative::pages).unwrap_or_default();
         let gone = [&gone, &link.as_ref().map(|link| link.freed.clone()).unwrap_or_default()]
@@ -390,13 +392,17 @@ pub fn shrink(
 
 /// New unwind tables, where those of kept functions do not lie on kept pages. Tables
 /// that are not understood stay as far as their pages do.
-fn unwind_tables(library: &Library<'_>, kept: &PageSet, address: u64) -> Option<Tables> {
+fn unwind_tables(
+    library: &Library<'_>,
+    functions: &Functions,
+    kept: &PageSet,
+    address: u64,
+) -> Option<Tables> {
     library.header(segment::GNU_EH_FRAME)?;
-    let functions = Functions::read(library).ok()?;
     if functions.have_tables(kept) {
         return None;
     }
-    functions::tables(library, &functions, kept, address).ok()?
+    functions::tables(library, functions, kept, address).ok()?
 }
 
 fn part_of<'a>(header: &ProgramHeader, parts: &'a [Part]) -> Option<&'a Part> {

@@ -12,16 +12,18 @@ mod layout;
 mod link;
 mod loader;
 mod names;
+mod original;
 pub mod relative;
 pub mod reread;
 mod runs;
 mod sections;
 
-pub use absent::{HALT, halted};
+pub use absent::HALT;
 pub use cold::{Chunk, Cold, Revive, note_of as note};
 pub use layout::{Smaller, shrink};
 pub use link::{ANSWERED, FUNCTION, PREFIX};
 pub use loader::loads;
+pub use original::Original;
 pub use reread::check;
 
 /// Bounds on what is written.

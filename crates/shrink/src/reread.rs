@@ -1,10 +1,10 @@
 //! The second reader: it reads what was written with other code, and compares.
 
 use crate::Error;
-use crate::absent::Absent;
 use crate::cold::{self, Revive};
 use crate::link::{self, Tied};
 use crate::names;
+use crate::original::Original;
 use crate::relative;
 use elf::{NAMED, PAGE, PageSet, Relative, Relocation, tag};
 use object::LittleEndian as LE;
@@ -82,7 +82,7 @@ fn writable(segment: &Segment) -> bool {
 }
 
 /// Checks that the bytes `written` are the library `original` without some pages
-/// that are not in `keep`, written with the same `private` names and the same `revive`;
+/// that it was not to keep, written with the same `private` names and the same `revive`;
 /// `beside` are tables that come back from the store, and their address.
 ///
 /// # Errors
@@ -90,45 +90,39 @@ fn writable(segment: &Segment) -> bool {
 /// a kept page that is missing or has other bytes, a writable segment, the dynamic
 /// section, a table that it names, the thread-local, RELRO or unwind header.
 pub fn check(
-    original: &[u8],
+    original: &Original<'_>,
     written: &[u8],
-    keep: &PageSet,
     private: &dyn Fn(&str) -> bool,
     revive: Option<&Revive<'_>>,
     beside: (u64, &[u8]),
 ) -> Result<Checked, Error> {
     let differs = |what, at| Err(Error::Differs { what, at });
-    let (old, new) = (Image::read(original)?, Image::read(written)?);
+    let Original { data, keep, present, .. } = original;
+    let (old, new) = (Image::read(data)?, Image::read(written)?);
     let table = new.header.e_phoff.get(LE);
-    let first = elf::Library::parse(original)?;
+    let first = original.library();
     let second = elf::Library::parse(written)?.with(beside.0, beside.1);
     // Names that are gone, and the tables that hold the others.
     let names = |at| Error::Differs { what: "the names", at };
     let note = cold::note_of(&second);
-    let mut present = keep.clone();
-    if let Some(revive) = revive {
-        present.union(revive.cold);
-        present.union(&first.loader_pages()?);
-    }
-    let present = present;
     let (mut changed, mut freed, tied, renamed);
     if let Some(revive) = revive {
-        let found = link::check(&first, &second, revive.runtime, &note, &present);
+        let found = link::check(first, &second, revive.runtime, &note, present);
         let found = found.map_err(names)?;
         (changed, freed, renamed) = (found.changed.clone(), found.freed.clone(), true);
         // Functions that are lost begin with an instruction that says so.
-        changed.extend(Absent::of(&first, &present).halted.into_iter().map(|at| (at, 1)));
+        changed.extend(original.halted().iter().map(|at| (*at, 1)));
         tied = found;
     } else {
-        let found = names::check(&first, &second, keep).map_err(names)?;
+        let found = names::check(first, &second, keep).map_err(names)?;
         renamed = !found.changed.is_empty();
         (changed, freed, tied) = (found.changed, found.freed, Tied::default());
     }
     // Words that the loader relocated, and now the library does.
-    let own = names::own(&first, private);
-    let words = relative::check(&first, &second, &own, tied.relocation)?;
+    let own = names::own(first, private);
+    let words = relative::check(first, &second, &own, tied.relocation)?;
     if !words.is_empty() {
-        freed.union(&Relative::of(&first, &own).map(|all| all.pages()).unwrap_or_default());
+        freed.union(&Relative::of(first, &own).map(|all| all.pages()).unwrap_or_default());
     }
     let packed = !words.is_empty();
     changed.extend(words.into_keys().map(|at| (at, 8)));
@@ -140,7 +134,7 @@ pub fn check(
             .flatten()
             .copied()
             .collect();
-    changed.extend(moved_entries(&first, &moved).map(|at| (at, 8)));
+    changed.extend(moved_entries(first, &moved).map(|at| (at, 8)));
     let code = second.relocations()?;
     let code = code.iter().find(|other| other.kind == Relocation::IRELATIVE && packed);
     // Where the library is tied to the runtime, the instructions for that come first.
@@ -230,13 +224,16 @@ pub fn check(
         return differs("the dynamic section", 0);
     }
     tables(&old, &new)?;
-    exported(&new, &first, &second)?;
+    exported(&new, first, &second)?;
     let moved = headers(&old, &new, revive.is_some())?;
     if let Some(revive) = revive {
-        cold::check(&first, &second, &new_pages(&new), &freed, revive.cold)?;
+        cold::check(first, &second, &new_pages(&new), &freed, revive.cold)?;
     }
-    if moved && let Err(function) = functions::check(&first, &second, &present)? {
-        return differs("the unwind tables of a function", function);
+    if moved {
+        let before = original.functions.as_ref().map_err(Clone::clone)?;
+        if let Err(function) = functions::check(first, before, &second, present)? {
+            return differs("the unwind tables of a function", function);
+        }
     }
     Ok(Checked { pages, mappings: new.loads().count() })
 }

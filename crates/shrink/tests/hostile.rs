@@ -8,7 +8,7 @@ use elf::{Library, PageSet};
 use functions::Functions;
 use std::fs;
 use std::process::Command;
-use taper_shrink::{Limits, Shrunk, check, shrink};
+use taper_shrink::{Limits, Original, Shrunk, check, shrink};
 
 const SOURCE: &str = r#"
 #include <stdexcept>
@@ -114,7 +114,10 @@ fn exercise(data: &[u8], chance: &mut Chance) -> bool {
         return false;
     }
     assert_eq!(written.len() as u64, smaller.size());
-    check(data, &written, &PageSet::new(), &|_| false, None, (0, &[])).is_ok()
+    let none = PageSet::new();
+    Original::read(data, &none, None)
+        .and_then(|original| check(&original, &written, &|_| false, None, (0, &[])))
+        .is_ok()
 }
 
 #[test]

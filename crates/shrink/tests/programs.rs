@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use taper_shrink::{Limits, Shrunk, check, shrink};
+use taper_shrink::{Limits, Original, Shrunk, check, shrink};
 
 const LIBRARY: &str = r#"
 #include <cstdio>
@@ -119,7 +119,8 @@ fn cut(place: &Path, unused: &[&str]) -> (Vec<u8>, Vec<u8>, PageSet) {
     };
     let mut written = Vec::new();
     smaller.write_to(&data, &mut written).unwrap();
-    check(&data, &written, &keep, &|_| false, None, (0, &[])).unwrap();
+    let original = Original::read(&data, &keep, None).unwrap();
+    check(&original, &written, &|_| false, None, (0, &[])).unwrap();
     (data, written, keep)
 }
 
@@ -171,11 +172,12 @@ fn exceptions_pass_and_data_is_relocated() {
         let last = word(40) + 64 * usize::from(written[62]);
         let end = word(last + 24);
         assert!(written.len() == last + 64 && written.len() - end < 64 * 64);
+        let original = Original::read(&data, &keep, None).unwrap();
         for at in end - 136..end {
             let mut damaged = written.clone();
             damaged[at] ^= 0x10;
             assert!(
-                check(&data, &damaged, &keep, &|_| false, None, (0, &[])).is_err(),
+                check(&original, &damaged, &|_| false, None, (0, &[])).is_err(),
                 "byte {at} of {}",
                 written.len()
             );

@@ -7,7 +7,7 @@ use note::Note;
 use package::{Content, Entry, LIBRARY, Level, Stage};
 use plan::{MappedFile, Reason};
 use rayon::prelude::*;
-use shrink::{Chunk, Revive, Smaller};
+use shrink::{Chunk, Original, Revive, Smaller};
 use std::collections::{BTreeMap, BTreeSet};
 use store::{Store, Workspace, Writer};
 
@@ -117,25 +117,20 @@ pub fn write<'a>(mut libraries: Vec<Revived>, level: Level) -> Result<Cold<'a>> 
 pub fn read_again(
     stage: &Stage,
     path: &str,
-    check: &Check,
-    original: &[u8],
+    original: &Original<'_>,
     written: &[u8],
 ) -> Result<(u64, Vec<u8>)> {
     let place = stage.path().join(STORE);
     let fault = || format!("{path} does not come back from {STORE}; this is a fault in taper");
     let bytes = MappedFile::open(&place)?;
     let Ok(store) = Store::open(&bytes) else { bail!(fault()) };
-    let (first, second) = (Library::parse(original)?, Library::parse(written)?);
+    let (first, second) = (original.library(), Library::parse(written)?);
     let range = shrink::note(&second);
     let note = second.read(range.start, range.end - range.start)?;
     let note = Note::open(note).ok().with_context(fault)?;
     if note.root() != store.root() {
         bail!(fault());
     }
-    let mut present = check.keep.clone();
-    present.union(&first.loader_pages()?);
-    check.cold.iter().for_each(|cold| present.union(cold));
-    let halted = shrink::halted(&first, &present);
     let last = first.loads().map(|load| load.addresses().end).max().unwrap_or(0);
     let mut starts = Vec::new();
     let mut index = 0;
@@ -162,7 +157,7 @@ pub fn read_again(
                     let back = chunk.get(at as usize..(at + size) as usize).with_context(fault)?;
                     if start >= last {
                         beside.push((start, back.to_vec()));
-                    } else if !same(&first, start, back, &halted)? {
+                    } else if !same(first, start, back, original.halted())? {
                         bail!(fault());
                     }
                 }

@@ -16,7 +16,7 @@ use environment::Environment;
 use package::{Content, Entry, Level, Stage, Written, record};
 use plan::{Action, FilePlan, MappedFile, Plan, Reason};
 use rayon::prelude::*;
-use shrink::{Limits, Shrunk};
+use shrink::{Limits, Original, Shrunk};
 use standin::Request;
 use std::collections::BTreeMap;
 
@@ -95,24 +95,11 @@ pub fn write(
         }
     }
     printer.step("compresses code that no run touched");
-    let mut cold = cold::write(revived, level)?;
-    let contents = std::mem::take(&mut cold.contents);
-    printer.step("imports modules under observation");
-    let observed = observing.found();
-    printer.step("compresses modules");
-    let answers = remembered::answers(&observed);
-    let modules =
-        modules::modules(environment, plan, plan.cold, level, &known.otherwise, &answers)?;
-    units.extend(modules.units);
-    let there = |unit: &Unit<'_>| unit.entry.path == cold::RUNTIME;
-    let has_runtime = units.iter().any(there);
-    // The modules may have brought it.
-    units.extend(cold.units.into_iter().filter(|unit| !(has_runtime && there(unit))));
-    let mut checks = Vec::new();
+    let cold = cold::write(revived, level)?;
     let mut outcome = Outcome {
-        stored: modules.stored + cold.stored,
-        stored_original: modules.original + cold.original,
-        observed,
+        stored: cold.stored,
+        stored_original: cold.original,
+        observed: Observed::default(),
         ..Outcome::default()
     };
     if let Some((unit, stored, original)) = headers {
@@ -120,30 +107,83 @@ pub fn write(
         outcome.stored_original += original;
         units.push(unit);
     }
-    units.push(plan_record::unit(environment, plan, known, &contents)?);
-    units.sort_by(|a, b| a.entry.path.cmp(&b.entry.path));
-    let mut entries = Vec::with_capacity(units.len());
-    let mut reasons = Vec::with_capacity(units.len());
-    for unit in units {
-        outcome.hot += unit.hot;
-        checks.extend(unit.check.map(|check| (unit.entry.path.clone(), check)));
-        reasons.push(unit.reason);
-        entries.push(unit.entry);
-    }
-    printer.step("writes files");
-    outcome.written = stage.write(&entries)?;
-    for (written, reason) in outcome.written.iter().zip(reasons) {
-        *outcome.reasons.entry(reason.text().to_owned()).or_default() += written.size;
-        outcome.largest.push((written.path.clone(), written.size, reason));
-    }
-    outcome.largest.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
-    outcome.largest.truncate(LARGEST);
-    printer.step("reads what was written again");
-    checks
-        .par_iter()
-        .try_for_each(|(path, check)| read_again(stage, path, check, &symbol_names))?;
+    let has_runtime = !cold.units.is_empty();
+    units.extend(cold.units);
+    units.push(plan_record::unit(environment, plan, known, &cold.contents)?);
+    // The largest library is read again on one core, and modules are compiled on one.
+    printer.step("compresses modules, reads libraries again");
+    let (files, modules) = rayon::join(
+        || write_checked(units, stage, &symbol_names),
+        || {
+            let observed = observing.found();
+            let answers = remembered::answers(&observed);
+            let made =
+                modules::modules(environment, plan, plan.cold, level, &known.otherwise, &answers)?;
+            anyhow::Ok((observed, made))
+        },
+    );
+    let (observed, mut modules) = modules?;
+    outcome.observed = observed;
+    outcome.stored += modules.stored;
+    outcome.stored_original += modules.original;
+    // The store of cold pages may have brought it.
+    modules.units.retain(|unit| !(has_runtime && unit.entry.path == cold::RUNTIME));
+    printer.step("writes modules");
+    let mut files = files?;
+    files.extend(write_units(modules.units, stage)?);
+    outcome.add(files);
     records(environment, plan, stage, &mut outcome)?;
     Ok(outcome)
+}
+
+/// A file that was written, and what it was planned as.
+struct Filed {
+    written: Written,
+    reason: Reason,
+    hot: u64,
+    check: Option<Check>,
+}
+
+impl Outcome {
+    /// Counts `files`.
+    fn add(&mut self, mut files: Vec<Filed>) {
+        files.sort_by(|a, b| a.written.path.cmp(&b.written.path));
+        for file in files {
+            let (path, size) = (file.written.path.clone(), file.written.size);
+            self.hot += file.hot;
+            *self.reasons.entry(file.reason.text().to_owned()).or_default() += size;
+            self.largest.push((path, size, file.reason));
+            self.written.push(file.written);
+        }
+        self.largest.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+        self.largest.truncate(LARGEST);
+    }
+}
+
+/// Writes `units` into `stage`.
+fn write_units(units: Vec<Unit<'_>>, stage: &Stage) -> Result<Vec<Filed>> {
+    let (mut entries, mut others) = (Vec::new(), Vec::new());
+    for unit in units {
+        entries.push(unit.entry);
+        others.push((unit.reason, unit.hot, unit.check));
+    }
+    let written = stage.write(&entries)?.into_iter().zip(others);
+    Ok(written
+        .map(|(written, (reason, hot, check))| Filed { written, reason, hot, check })
+        .collect())
+}
+
+/// Writes `units` into `stage` and reads those again that are to be checked.
+fn write_checked(
+    units: Vec<Unit<'_>>,
+    stage: &Stage,
+    symbol_names: &SymbolNames,
+) -> Result<Vec<Filed>> {
+    let files = write_units(units, stage)?;
+    let checked = files.par_iter().filter_map(|file| Some((file, file.check.as_ref()?)));
+    checked
+        .try_for_each(|(file, check)| read_again(stage, &file.written.path, check, symbol_names))?;
+    Ok(files)
 }
 
 /// Reads a written library with the second reader and shows it to the loader.
@@ -153,12 +193,14 @@ fn read_again(stage: &Stage, path: &str, check: &Check, symbol_names: &SymbolNam
     let private = |name: &str| symbol_names.is_private(name);
     let runtime = cold::runtime(path);
     let revive = check.cold.as_ref().map(|pages| cold::revive(path, &runtime, pages));
-    let original = MappedFile::open(&check.source)?;
+    let source = MappedFile::open(&check.source)?;
+    let original = Original::read(&source, &check.keep, revive.as_ref())
+        .with_context(|| format!("cannot read {}", check.source.display()))?;
     let (mut beside, mut at) = (Vec::new(), 0);
     if check.cold.is_some() {
-        (at, beside) = cold::read_again(stage, path, check, &original, &bytes)?;
+        (at, beside) = cold::read_again(stage, path, &original, &bytes)?;
     }
-    shrink::check(&original, &bytes, &check.keep, &private, revive.as_ref(), (at, &beside))
+    shrink::check(&original, &bytes, &private, revive.as_ref(), (at, &beside))
         .with_context(|| format!("{path} was not written as planned; this is a fault in taper"))?;
     shrink::loads(&written).with_context(|| format!("the loader refuses {path}"))
 }
