@@ -199,6 +199,58 @@ impl Reader<'_> {
         Ok(())
     }
 
+    /// A number, by the opcode before it.
+    fn numeral(&mut self, opcode: u8) -> Result<(), String> {
+        let item = match opcode {
+            b'K' => Item::Int(Some(self.number(1)? as i64)),
+            b'M' => Item::Int(Some(self.number(2)? as i64)),
+            b'J' => Item::Int(Some(i64::from(self.number(4)? as u32 as i32))),
+            b'G' => Item::Float(f64::from_bits(self.number(8)?.swap_bytes())),
+            _ => {
+                let count = self.number(1)? as usize;
+                let bytes = self.take(count)?;
+                Item::Int((count <= 8).then(|| {
+                    let negative = bytes.last().is_some_and(|byte| byte & 0x80 != 0);
+                    let mut all = [if negative { 0xff } else { 0 }; 8];
+                    all[..count].copy_from_slice(bytes);
+                    i64::from_le_bytes(all)
+                }))
+            }
+        };
+        self.push(item)
+    }
+
+    /// A text whose length has so many bytes.
+    fn word(&mut self, size: usize) -> Result<(), String> {
+        let count = self.number(size)? as usize;
+        let text = self.text(count)?;
+        self.push(Item::Text(text))
+    }
+
+    /// A name of a module, in lines or from the stack.
+    fn global(&mut self, opcode: u8) -> Result<(), String> {
+        if opcode == b'c' {
+            let (module, name) = (self.line()?, self.line()?);
+            return self.push(Item::Global(module, name));
+        }
+        let (name, module) = (self.pop()?, self.pop()?);
+        let text = |id: Id| match self.items.get(id as usize) {
+            Some(Item::Text(text)) => Ok(text.clone()),
+            _ => Err("a name is not a text"),
+        };
+        let global = Item::Global(text(module)?, text(name)?);
+        self.push(global)
+    }
+
+    /// The key of the memo that an opcode is about.
+    fn key(&mut self, opcode: u8) -> Result<u64, String> {
+        match opcode {
+            b'q' | b'h' => self.number(1),
+            b'r' | b'j' => self.number(4),
+            _ => Ok(self.memo.len() as u64),
+        }
+    }
+
     fn step(&mut self) -> Result<Option<Id>, String> {
         let opcode = self.number(1)? as u8;
         match opcode {
@@ -219,56 +271,10 @@ impl Reader<'_> {
             b'N' => self.push(Item::None)?,
             b'\x88' => self.push(Item::Bool(true))?,
             b'\x89' => self.push(Item::Bool(false))?,
-            b'K' => {
-                let number = self.number(1)?;
-                self.push(Item::Int(Some(number as i64)))?;
-            }
-            b'M' => {
-                let number = self.number(2)?;
-                self.push(Item::Int(Some(number as i64)))?;
-            }
-            b'J' => {
-                let number = self.number(4)? as u32 as i32;
-                self.push(Item::Int(Some(i64::from(number))))?;
-            }
-            b'\x8a' => {
-                let count = self.number(1)? as usize;
-                let bytes = self.take(count)?;
-                let number = (count <= 8).then(|| {
-                    let negative = bytes.last().is_some_and(|byte| byte & 0x80 != 0);
-                    let mut all = [if negative { 0xff } else { 0 }; 8];
-                    all[..count].copy_from_slice(bytes);
-                    i64::from_le_bytes(all)
-                });
-                self.push(Item::Int(number))?;
-            }
-            b'G' => {
-                let bytes = self.number(8)?.swap_bytes();
-                self.push(Item::Float(f64::from_bits(bytes)))?;
-            }
-            b'X' | b'T' | b'B' => {
-                let count = self.number(4)? as usize;
-                let text = self.text(count)?;
-                self.push(Item::Text(text))?;
-            }
-            b'\x8c' | b'U' | b'C' => {
-                let count = self.number(1)? as usize;
-                let text = self.text(count)?;
-                self.push(Item::Text(text))?;
-            }
-            b'c' => {
-                let (module, name) = (self.line()?, self.line()?);
-                self.push(Item::Global(module, name))?;
-            }
-            b'\x93' => {
-                let (name, module) = (self.pop()?, self.pop()?);
-                let text = |id: Id| match self.items.get(id as usize) {
-                    Some(Item::Text(text)) => Ok(text.clone()),
-                    _ => Err("a name is not a text"),
-                };
-                let global = Item::Global(text(module)?, text(name)?);
-                self.push(global)?;
-            }
+            b'K' | b'M' | b'J' | b'\x8a' | b'G' => self.numeral(opcode)?,
+            b'X' | b'T' | b'B' => self.word(4)?,
+            b'\x8c' | b'U' | b'C' => self.word(1)?,
+            b'c' | b'\x93' => self.global(opcode)?,
             b')' => self.push(Item::Tuple(Vec::new()))?,
             b']' => self.push(Item::List(Vec::new()))?,
             b'}' => self.push(Item::Dict(Vec::new()))?,
@@ -315,24 +321,12 @@ impl Reader<'_> {
                 let id = self.pop()?;
                 self.push(Item::Persistent(id))?;
             }
-            b'q' => {
-                let key = self.number(1)?;
+            b'q' | b'r' | b'\x94' => {
+                let key = self.key(opcode)?;
                 self.remember(key)?;
             }
-            b'r' => {
-                let key = self.number(4)?;
-                self.remember(key)?;
-            }
-            b'\x94' => {
-                let key = self.memo.len() as u64;
-                self.remember(key)?;
-            }
-            b'h' => {
-                let key = self.number(1)?;
-                self.recall(key)?;
-            }
-            b'j' => {
-                let key = self.number(4)?;
+            b'h' | b'j' => {
+                let key = self.key(opcode)?;
                 self.recall(key)?;
             }
             other => return Err(format!("opcode {other:#04x} is none that PyTorch writes")),

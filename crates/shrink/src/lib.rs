@@ -7,14 +7,18 @@
 //! saves much: unwind entries, relocations, names.
 
 mod absent;
+mod allowed;
+mod choice;
 mod cold;
 mod layout;
 mod link;
 mod loader;
+mod made;
 mod names;
 mod original;
 pub mod relative;
 pub mod reread;
+mod reserve;
 mod runs;
 mod sections;
 

@@ -1,12 +1,10 @@
 //! The second reader: it reads what was written with other code, and compares.
 
 use crate::Error;
+use crate::allowed::Allowed;
 use crate::cold::{self, Revive};
-use crate::link::{self, Tied};
-use crate::names;
 use crate::original::Original;
-use crate::relative;
-use elf::{NAMED, PAGE, PageSet, Relative, Relocation, tag};
+use elf::{PAGE, PageSet, tag};
 use object::LittleEndian as LE;
 use object::elf::{FileHeader64, PT_GNU_STACK, PT_LOAD, PT_PHDR, ProgramHeader64};
 use object::read::elf::{FileHeader, ProgramHeader};
@@ -96,54 +94,35 @@ pub fn check(
     revive: Option<&Revive<'_>>,
     beside: (u64, &[u8]),
 ) -> Result<Checked, Error> {
-    let differs = |what, at| Err(Error::Differs { what, at });
-    let Original { data, keep, present, .. } = original;
-    let (old, new) = (Image::read(data)?, Image::read(written)?);
-    let table = new.header.e_phoff.get(LE);
+    let (old, new) = (Image::read(original.data)?, Image::read(written)?);
     let first = original.library();
     let second = elf::Library::parse(written)?.with(beside.0, beside.1);
-    // Names that are gone, and the tables that hold the others.
-    let names = |at| Error::Differs { what: "the names", at };
-    let note = cold::note_of(&second);
-    let (mut changed, mut freed, tied, renamed);
+    let allowed = Allowed::of(original, &second, private, revive)?;
+    segments(&old, &new, &allowed)?;
+    let pages = pages(&old, &new, original.keep, &allowed.freed)?;
+    if entries(&old, &allowed)? != entries(&new, &allowed)? {
+        return Err(Error::Differs { what: "the dynamic section", at: 0 });
+    }
+    tables(&old, &new)?;
+    exported(&new, first, &second)?;
+    let moved = headers(&old, &new, revive.is_some())?;
     if let Some(revive) = revive {
-        let found = link::check(first, &second, revive.runtime, &note, present);
-        let found = found.map_err(names)?;
-        (changed, freed, renamed) = (found.changed.clone(), found.freed.clone(), true);
-        // Functions that are lost begin with an instruction that says so.
-        changed.extend(original.halted().iter().map(|at| (*at, 1)));
-        tied = found;
-    } else {
-        let found = names::check(first, &second, keep).map_err(names)?;
-        renamed = !found.changed.is_empty();
-        (changed, freed, tied) = (found.changed, found.freed, Tied::default());
+        cold::check(first, &second, &new_pages(&new), &allowed.freed, revive.cold)?;
     }
-    // Words that the loader relocated, and now the library does.
-    let own = names::own(first, private);
-    let words = relative::check(first, &second, &own, tied.relocation)?;
-    if !words.is_empty() {
-        freed.union(&Relative::of(first, &own).map(|all| all.pages()).unwrap_or_default());
+    if moved {
+        let before = original.functions.as_ref().map_err(Clone::clone)?;
+        if let Err(at) = functions::check(first, before, &second, &original.present)? {
+            return Err(Error::Differs { what: "the unwind tables of a function", at });
+        }
     }
-    let packed = !words.is_empty();
-    changed.extend(words.into_keys().map(|at| (at, 8)));
-    // Entries of the dynamic section that say where relocations and names are.
-    let moved: Vec<u64> =
-        [(packed, &MOVED[..]), (renamed, &NAMES[..]), (revive.is_some(), &link::MOVED[..])]
-            .into_iter()
-            .filter_map(|(there, tags)| there.then_some(tags))
-            .flatten()
-            .copied()
-            .collect();
-    changed.extend(moved_entries(first, &moved).map(|at| (at, 8)));
-    let code = second.relocations()?;
-    let code = code.iter().find(|other| other.kind == Relocation::IRELATIVE && packed);
-    // Where the library is tied to the runtime, the instructions for that come first.
-    let code = match revive {
-        Some(_) => second.dynamic(tag::INIT),
-        None => code.map(|call| call.addend as u64),
-    };
-    let last = old.loads().map(|load| load.p_vaddr(LE) + load.p_memsz(LE)).max().unwrap_or(0);
+    Ok(Checked { pages, mappings: new.loads().count() })
+}
 
+/// Compares each segment of `new` with the bytes that the original has at its addresses.
+fn segments(old: &Image<'_>, new: &Image<'_>, allowed: &Allowed) -> Result<(), Error> {
+    let differs = |what, at| Err(Error::Differs { what, at });
+    let table = new.header.e_phoff.get(LE);
+    let last = old.loads().map(|load| load.p_vaddr(LE) + load.p_memsz(LE)).max().unwrap_or(0);
     let mut last_end = 0;
     for segment in new.loads() {
         let (start, offset) = (segment.p_vaddr(LE), segment.p_offset(LE));
@@ -151,13 +130,13 @@ pub fn check(
             return differs("the order or alignment of a segment", start);
         }
         last_end = start + segment.p_memsz(LE);
-        let Ok(bytes) = segment.data(LE, written) else {
+        let Ok(bytes) = segment.data(LE, new.data) else {
             return differs("the extent of a segment", start);
         };
         // The new tables, and the code that relocates, have no counterpart.
         let end = offset + segment.p_filesz(LE);
         let tables = (offset..end).contains(&table) || (start >= last && end == table);
-        if tables || code == Some(start) {
+        if tables || allowed.code == Some(start) {
             let strange = tables && segment.p_flags(LE).0 != object::elf::PF_R.0;
             if strange || writable(segment) || start < last {
                 return differs("the place of the program headers", start);
@@ -169,22 +148,27 @@ pub fn check(
         };
         // The file header has new places for the tables.
         let skip = if offset == 0 { 64 } else { 0 };
-        let may_change = |place: u64| {
-            changed.range(..=place).next_back().is_some_and(|(at, size)| place - at < *size)
+        let wrong = |place: &usize| {
+            bytes[*place] != before[*place] && !allowed.may_change(start + *place as u64)
         };
-        if let Some(place) = (skip..bytes.len())
-            .find(|place| bytes[*place] != before[*place] && !may_change(start + *place as u64))
-        {
+        if let Some(place) = (skip..bytes.len()).find(wrong) {
             return differs("a byte", start + place as u64);
         }
     }
-    if !new.loads().any(|segment| {
+    let holds = |segment: &Segment| {
         let start = segment.p_offset(LE);
         !writable(segment) && (start..start + segment.p_filesz(LE)).contains(&table)
-    }) {
+    };
+    if !new.loads().any(holds) {
         return differs("the program headers, which no read-only segment holds", table);
     }
+    Ok(())
+}
 
+/// Whether the pages `keep` and all writable memory are in `new`, but for pages of `freed`; how
+/// many pages of read-only segments are there.
+fn pages(old: &Image<'_>, new: &Image<'_>, keep: &PageSet, freed: &PageSet) -> Result<u64, Error> {
+    let differs = |what, at| Err(Error::Differs { what, at });
     let mut pages = 0;
     for segment in old.loads() {
         let (start, size) = (segment.p_vaddr(LE), segment.p_filesz(LE));
@@ -208,60 +192,16 @@ pub fn check(
             }
         }
     }
-
-    let entries = |image: &Image<'_>| -> Result<Vec<(u64, u64)>, Error> {
-        let pairs = image.dynamic()?;
-        // Of the libraries that are needed, names::check or link::check has seen the list.
-        let other =
-            |tag: u64| revive.is_none() || (tag != tag::NEEDED && tied.replaced != Some(tag));
-        Ok(pairs
-            .into_iter()
-            .filter(|(tag, _)| other(*tag))
-            .map(|(tag, value)| (tag, if moved.contains(&tag) { 0 } else { value }))
-            .collect())
-    };
-    if entries(&old)? != entries(&new)? {
-        return differs("the dynamic section", 0);
-    }
-    tables(&old, &new)?;
-    exported(&new, first, &second)?;
-    let moved = headers(&old, &new, revive.is_some())?;
-    if let Some(revive) = revive {
-        cold::check(first, &second, &new_pages(&new), &freed, revive.cold)?;
-    }
-    if moved {
-        let before = original.functions.as_ref().map_err(Clone::clone)?;
-        if let Err(function) = functions::check(first, before, &second, present)? {
-            return differs("the unwind tables of a function", function);
-        }
-    }
-    Ok(Checked { pages, mappings: new.loads().count() })
+    Ok(pages)
 }
 
-/// Entries of the dynamic section that differ where relocations are packed.
-const MOVED: [u64; 3] = [tag::RELA, tag::RELASZ, tag::RELACOUNT];
-
-/// Entries that differ where names are gone.
-const NAMES: [u64; 10] = {
-    let mut all = [tag::STRSZ; 10];
-    let mut index = 0;
-    while index < NAMED.len() {
-        all[index + 1] = NAMED[index];
-        index += 1;
-    }
-    all
-};
-
-/// The addresses of the values of entries with these `tags`.
-fn moved_entries<'a>(
-    library: &'a elf::Library<'_>,
-    tags: &'a [u64],
-) -> impl Iterator<Item = u64> + 'a {
-    let start = library.header(elf::segment::DYNAMIC).map_or(0, |header| header.address);
-    let entries = library.dynamic_entries().iter().enumerate();
-    entries
-        .filter(|(_, entry)| tags.contains(&entry.tag))
-        .map(move |(number, _)| start + 16 * number as u64 + 8)
+/// The entries of the dynamic section, without the values that may differ.
+fn entries(image: &Image<'_>, allowed: &Allowed) -> Result<Vec<(u64, u64)>, Error> {
+    let pairs = image.dynamic()?.into_iter();
+    Ok(pairs
+        .filter(|(tag, _)| !allowed.gone.contains(tag))
+        .map(|(tag, value)| (tag, if allowed.moved.contains(&tag) { 0 } else { value }))
+        .collect())
 }
 
 /// Every table that the dynamic section names with a size is there in full; relocations

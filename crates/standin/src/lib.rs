@@ -7,14 +7,21 @@
 //! original is initialised: its constructors are not among what is kept.
 
 mod code;
+mod content;
 mod entries;
+mod file;
+mod filled;
 mod image;
 mod names;
+mod parts;
+mod places;
 mod relocate;
+mod request;
 mod tables;
 mod wanted;
 
-pub use image::{Request, Standin, standin};
+pub use image::{Standin, standin};
+pub use request::Request;
 pub use wanted::{Wanted, wanted};
 
 /// Why a stand-in could not be made.

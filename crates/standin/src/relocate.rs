@@ -45,11 +45,54 @@ pub(crate) fn kept(
 ) -> Result<Kept, Error> {
     let symbols = library.symbols()?;
     let relocations = library.relocations()?;
-    let relative = library.relative_addresses()?;
+    let mut pages = keep.clone();
+    pages.union(&closed(library, objects, &symbols, &relocations));
+    if pages.is_empty() {
+        return Ok(Kept::default());
+    }
+    // Ordinary writable data is not watched by a trace: it stays with any code.
+    let has_code = pages.iter().any(|page| is_code(library, page * PAGE));
+    let unused =
+        if has_code { unused_slots(library, &relocations, &pages)? } else { BTreeSet::new() };
+    if has_code {
+        pages.union(&writable(library, &unused));
+    }
+    let targets = Targets::new(library, &symbols, &pages, absent);
+    let mut words = BTreeMap::new();
+    let kept = |found: &&Relocation| {
+        pages.contains(found.address / PAGE) && !unused.contains(&found.address)
+    };
+    for relocation in relocations.iter().filter(kept) {
+        if let Some(target) = targets.of(relocation)? {
+            words.insert(relocation.address, target);
+        }
+    }
+    for address in library.relative_addresses()? {
+        if pages.contains(address / PAGE) {
+            let bytes = library.read(address, 8)?;
+            let to = bytes.try_into().map_or(0, u64::from_le_bytes);
+            words.insert(address, targets.here(to));
+        }
+    }
+    let own = |target: &Target| matches!(target, Target::ThreadLocal(..));
+    let thread_local = words.values().any(own);
+    if thread_local && let Some(block) = library.header(elf::segment::TLS) {
+        pages.insert_addresses(block.file_addresses());
+    }
+    Ok(Kept { pages, words, thread_local })
+}
+
+/// The pages of the objects at `objects` (address and size) and of the data that their words
+/// lead to.
+fn closed(
+    library: &Library<'_>,
+    objects: &[(u64, u64)],
+    symbols: &[Symbol<'_>],
+    relocations: &[Relocation],
+) -> PageSet {
     let by_address: BTreeMap<u64, &Relocation> =
         relocations.iter().map(|relocation| (relocation.address, relocation)).collect();
-    let mut pages = keep.clone();
-
+    let mut pages = PageSet::new();
     let mut work: Vec<(u64, u64)> = objects.to_vec();
     let mut seen = BTreeSet::new();
     while let Some((at, size)) = work.pop() {
@@ -59,7 +102,7 @@ pub(crate) fn kept(
         }
         pages.insert_addresses(at..at + size);
         for (_, relocation) in by_address.range(at..at + size) {
-            let Some(to) = own_target(relocation, &symbols) else { continue };
+            let Some(to) = own_target(relocation, symbols) else { continue };
             if !is_code(library, to) {
                 // Names of types are the longest strings; objects have their own symbols.
                 let size = symbols
@@ -70,100 +113,100 @@ pub(crate) fn kept(
             }
         }
     }
-    if pages.is_empty() {
-        return Ok(Kept::default());
-    }
-    // Ordinary writable data is not watched by a trace: it stays with any code.
+    pages
+}
+
+/// The pages of ordinary writable data, but those that hold nothing but the words `unused`.
+fn writable(library: &Library<'_>, unused: &BTreeSet<u64>) -> PageSet {
     let relro = library.header(elf::segment::GNU_RELRO).map(elf::ProgramHeader::addresses);
-    let has_code = pages.iter().any(|page| is_code(library, page * PAGE));
-    let unused =
-        if has_code { unused_slots(library, &relocations, &pages)? } else { BTreeSet::new() };
-    for load in library.loads().filter(|load| has_code && load.is_writable()) {
+    let mut pages = PageSet::new();
+    for load in library.loads().filter(|load| load.is_writable()) {
         let start = match &relro {
             Some(relro) if load.addresses().contains(&relro.start) => relro.end,
             _ => load.address,
         };
-        let tables =
-            library.dynamic(elf::tag::STRTAB).is_some_and(|at| load.addresses().contains(&at));
-        if !tables {
-            let mut data = PageSet::new();
-            data.insert_addresses(start..load.file_addresses().end);
-            data.remove(&only(&unused));
-            pages.union(&data);
+        let strings = library.dynamic(elf::tag::STRTAB);
+        if !strings.is_some_and(|at| load.addresses().contains(&at)) {
+            pages.insert_addresses(start..load.file_addresses().end);
         }
     }
+    pages.remove(&only(unused));
+    pages
+}
 
-    let mut named: HashMap<u64, &str> = HashMap::new();
-    for symbol in symbols.iter().filter(|symbol| symbol.is_defined() && symbol.is_function()) {
-        named.entry(symbol.address).or_insert(symbol.name);
+/// Decides where kept words point.
+struct Targets<'l> {
+    library: &'l Library<'l>,
+    symbols: &'l [Symbol<'l>],
+    pages: &'l PageSet,
+    /// Symbols that only libraries which leave define.
+    absent: &'l BTreeSet<String>,
+    /// Names of the library's functions.
+    named: HashMap<u64, &'l str>,
+}
+
+impl<'l> Targets<'l> {
+    fn new(
+        library: &'l Library<'l>,
+        symbols: &'l [Symbol<'l>],
+        pages: &'l PageSet,
+        absent: &'l BTreeSet<String>,
+    ) -> Self {
+        let mut named: HashMap<u64, &str> = HashMap::new();
+        for symbol in symbols.iter().filter(|symbol| symbol.is_defined() && symbol.is_function()) {
+            named.entry(symbol.address).or_insert(symbol.name);
+        }
+        Self { library, symbols, pages, absent, named }
     }
-    let here = |to: u64| -> Target {
-        if is_code(library, to) && !pages.contains(to / PAGE) {
-            let name = named.get(&to).map_or("a function", |name| *name);
+
+    /// What stands for the address `to` of the original.
+    fn here(&self, to: u64) -> Target {
+        if is_code(self.library, to) && !self.pages.contains(to / PAGE) {
+            let name = self.named.get(&to).map_or("a function", |name| *name);
             return Target::Stub(name.to_owned());
         }
         Target::Here(to)
-    };
-    let mut words = BTreeMap::new();
-    let mut thread_local = false;
-    let kept = |found: &&Relocation| {
-        pages.contains(found.address / PAGE) && !unused.contains(&found.address)
-    };
-    for relocation in relocations.iter().filter(kept) {
-        let symbol = symbols.get(relocation.symbol as usize);
-        let target = match relocation.kind {
+    }
+
+    /// Where the word of `relocation` points; `None` where the file is damaged.
+    fn of(&self, relocation: &Relocation) -> Result<Option<Target>, Error> {
+        let symbol = self.symbols.get(relocation.symbol as usize);
+        let Relocation { kind, addend, .. } = *relocation;
+        Ok(Some(match kind {
             // A table of functions in data, most of which nobody calls: their names
             // would be the larger part of a stand-in.
-            Relocation::RELATIVE => match here(relocation.addend as u64) {
+            Relocation::RELATIVE => match self.here(addend as u64) {
                 Target::Stub(_) => Target::Stub("a function".to_owned()),
                 target => target,
             },
-            Relocation::IRELATIVE => {
-                let resolver = relocation.addend as u64;
-                if pages.contains(resolver / PAGE) {
-                    Target::Resolved(resolver)
-                } else {
-                    Target::Stub("an indirect function".to_owned())
-                }
+            Relocation::IRELATIVE if self.pages.contains(addend as u64 / PAGE) => {
+                Target::Resolved(addend as u64)
             }
+            Relocation::IRELATIVE => Target::Stub("an indirect function".to_owned()),
             Relocation::R_64 | Relocation::GLOB_DAT | Relocation::JUMP_SLOT => {
-                let Some(symbol) = symbol else { continue };
-                let addend =
-                    if relocation.kind == Relocation::R_64 { relocation.addend } else { 0 };
+                let Some(symbol) = symbol else { return Ok(None) };
+                let addend = if kind == Relocation::R_64 { addend } else { 0 };
                 if symbol.is_defined() {
-                    here(symbol.address.wrapping_add_signed(addend))
-                } else if absent.contains(symbol.name) {
+                    self.here(symbol.address.wrapping_add_signed(addend))
+                } else if self.absent.contains(symbol.name) {
                     Target::Stub(symbol.name.to_owned())
                 } else {
-                    Target::Symbol(symbol.name.to_owned(), addend, relocation.kind)
+                    Target::Symbol(symbol.name.to_owned(), addend, kind)
                 }
             }
-            Relocation::DTPMOD64 | Relocation::DTPOFF64 | Relocation::TPOFF64 => {
-                if let Some(symbol) =
-                    symbol.filter(|symbol| !symbol.is_defined() && !symbol.name.is_empty())
-                {
-                    Target::Symbol(symbol.name.to_owned(), relocation.addend, relocation.kind)
-                } else {
-                    thread_local = true;
-                    let offset = symbol
-                        .filter(|symbol| symbol.is_defined())
-                        .map_or(0, |symbol| symbol.address as i64);
-                    Target::ThreadLocal(relocation.kind, relocation.addend.wrapping_add(offset))
+            Relocation::DTPMOD64 | Relocation::DTPOFF64 | Relocation::TPOFF64 => match symbol {
+                Some(symbol) if !symbol.is_defined() && !symbol.name.is_empty() => {
+                    Target::Symbol(symbol.name.to_owned(), addend, kind)
                 }
-            }
+                _ => {
+                    let own = symbol.filter(|symbol| symbol.is_defined());
+                    let offset = own.map_or(0, |symbol| symbol.address as i64);
+                    Target::ThreadLocal(kind, addend.wrapping_add(offset))
+                }
+            },
             _ => return Err(Error::Unsupported("a library with unusual relocations")),
-        };
-        words.insert(relocation.address, target);
+        }))
     }
-    for address in relative.into_iter().filter(|address| pages.contains(address / PAGE)) {
-        let bytes = library.read(address, 8)?;
-        let to = bytes.try_into().map_or(0, u64::from_le_bytes);
-        words.insert(address, here(to));
-    }
-    if thread_local && let Some(block) = library.header(elf::segment::TLS) {
-        pages.insert_addresses(block.file_addresses());
-    }
-    Ok(Kept { pages, words, thread_local })
 }
 
 /// The words through which code calls functions of other libraries, and which no code on

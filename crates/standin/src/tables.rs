@@ -4,7 +4,7 @@ use elf::tag;
 use std::collections::BTreeMap;
 
 /// The string table: each string once.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Strings {
     bytes: Vec<u8>,
     known: BTreeMap<String, u32>,

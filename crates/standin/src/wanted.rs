@@ -24,132 +24,151 @@ pub struct Wanted {
     pub absent_symbols: BTreeSet<String>,
 }
 
+/// Libraries by their paths.
+type Libraries<'a, 'b> = [(&'a str, &'b Library<'b>)];
+
 /// For each of `dropped`, by its name there, what `kept` want of it. Symbols that a
 /// kept library defines too are bound to that one and are not wanted.
 pub fn wanted(
-    kept: &[(&str, &Library<'_>)],
-    dropped: &[(&str, &Library<'_>)],
+    kept: &Libraries<'_, '_>,
+    dropped: &Libraries<'_, '_>,
 ) -> Result<BTreeMap<String, Wanted>, Error> {
-    let mut absent = BTreeSet::new();
-    let mut definers: HashMap<&str, Vec<usize>> = HashMap::new();
-    for (number, (path, library)) in dropped.iter().enumerate() {
-        absent.insert(library.soname().unwrap_or(file_name(path)).to_owned());
-        absent.insert(file_name(path).to_owned());
-        for symbol in library.symbols()? {
-            if symbol.is_defined() && !symbol.is_local() {
-                definers.entry(symbol.name).or_default().push(number);
-            }
-        }
-    }
-    let mut here: HashSet<&str> = HashSet::new();
-    let mut all_symbols = Vec::new();
-    for (_, library) in kept {
-        let symbols = library.symbols()?;
-        here.extend(
-            symbols
-                .iter()
-                .filter(|symbol| symbol.is_defined() && !symbol.is_local())
-                .map(|symbol| symbol.name),
-        );
-        all_symbols.push(symbols);
-    }
-    // What the system's libraries define, too, is found there: a library that leaves may contain
-    // a part of the C++ library, and what was linked against it asks for that without a version.
-    here.extend(IMPORTS);
-    here.extend(of_system(kept, dropped)?);
-    let absent_symbols: HashMap<&str, Vec<usize>> =
-        definers.into_iter().filter(|(name, _)| !here.contains(name)).collect();
-    let mut all: Vec<Wanted> = Vec::new();
-    for (number, (_, library)) in dropped.iter().enumerate() {
-        // What a stand-in's own code asks of the others that leave.
-        let elsewhere = library
-            .symbols()?
-            .iter()
-            .filter(|symbol| !symbol.is_defined())
-            .filter(|symbol| {
-                absent_symbols.get(symbol.name).is_some_and(|by| !by.contains(&number))
-            })
-            .map(|symbol| symbol.name.to_owned())
-            .collect();
-        all.push(Wanted { absent: absent.clone(), absent_symbols: elsewhere, ..Wanted::default() });
-    }
-    // Several files may have one name; the loader takes whichever it finds first.
-    let mut by_name: HashMap<&str, Vec<usize>> = HashMap::new();
-    for (number, (path, library)) in dropped.iter().enumerate() {
-        by_name.entry(library.soname().unwrap_or(file_name(path))).or_default().push(number);
-    }
-    let named: BTreeSet<&str> = kept.iter().flat_map(|(_, library)| library.needed()).collect();
-    let names: Vec<&str> =
-        dropped.iter().map(|(path, library)| library.soname().unwrap_or(file_name(path))).collect();
-    // Only what kept libraries name, and what that names in turn, is loaded with them.
-    let mut reachable: BTreeSet<usize> = BTreeSet::new();
-    let mut work: Vec<usize> =
-        (0..dropped.len()).filter(|number| named.contains(names[*number])).collect();
-    while let Some(number) = work.pop() {
-        if reachable.insert(number) {
-            let needed = dropped[number].1.needed();
-            work.extend(needed.iter().filter_map(|name| by_name.get(name)).flatten());
-        }
-    }
-    for ((path, library), symbols) in kept.iter().zip(all_symbols) {
+    let definers = definers(kept, dropped)?;
+    let mut all = unasked(dropped, &definers)?;
+    let leaving = Leaving::of(kept, dropped);
+    for (path, library) in kept {
         let versions = library.versions()?;
         for need in &versions.needs {
-            for number in by_name.get(need.library).into_iter().flatten() {
+            for number in leaving.by_name.get(need.library).into_iter().flatten() {
                 let names = need.versions.iter().map(|(_, name)| (*name).to_owned());
                 all[*number].versions.extend(names);
             }
         }
-        for symbol in symbols.iter().filter(|symbol| !symbol.is_defined()) {
+        for symbol in library.symbols()?.iter().filter(|symbol| !symbol.is_defined()) {
             let version = versions.name(symbol.version);
             // A version says which library it is asked of: often the system's C++ one,
             // whose functions others contain and export as well.
-            if version
-                .is_some_and(|(_, asked)| asked.is_some_and(|asked| !by_name.contains_key(asked)))
-            {
+            let asked = version.and_then(|(_, asked)| asked);
+            if asked.is_some_and(|asked| !leaving.by_name.contains_key(asked)) {
                 continue;
             }
-            let definers: Vec<usize> = absent_symbols
-                .get(symbol.name)
-                .into_iter()
-                .flatten()
-                .copied()
-                .filter(|number| reachable.contains(number))
-                .collect();
-            let direct = definers.iter().any(|number| named.contains(names[*number]));
-            for number in
-                definers.iter().filter(|number| !direct || named.contains(names[**number]))
-            {
+            let definers = definers.get(symbol.name).map(Vec::as_slice).unwrap_or_default();
+            for number in leaving.bound(definers) {
                 let version = version.map(|(name, _)| name.to_owned());
-                all[*number].symbols.insert(symbol.name.to_owned(), version);
-                all[*number].by.insert((*path).to_owned());
+                all[number].symbols.insert(symbol.name.to_owned(), version);
+                all[number].by.insert((*path).to_owned());
             }
         }
     }
-    let through: BTreeSet<String> = dropped
-        .iter()
-        .zip(&all)
-        .filter(|(_, wanted)| !wanted.symbols.is_empty())
-        .map(|((path, library), _)| library.soname().unwrap_or(file_name(path)))
-        .filter(|name| !named.contains(name))
-        .map(str::to_owned)
-        .collect();
-    for (wanted, name) in all.iter_mut().zip(names) {
+    let asked = leaving.names.iter().zip(&all).filter(|(_, wanted)| !wanted.symbols.is_empty());
+    let through = asked.map(|(name, _)| *name).filter(|name| !leaving.named.contains(name));
+    let through: BTreeSet<String> = through.map(str::to_owned).collect();
+    for (wanted, name) in all.iter_mut().zip(leaving.names) {
         wanted.reached = through.contains(name);
         wanted.through.clone_from(&through);
     }
     Ok(dropped.iter().map(|(path, _)| (*path).to_owned()).zip(all).collect())
 }
 
+/// The symbols that only libraries of `dropped` define, each with the numbers of these.
+fn definers<'b>(
+    kept: &Libraries<'_, 'b>,
+    dropped: &Libraries<'_, 'b>,
+) -> Result<HashMap<&'b str, Vec<usize>>, Error> {
+    let exported = |library: &'b Library<'b>| -> Result<Vec<&'b str>, Error> {
+        let symbols = library.symbols()?.into_iter();
+        let symbols = symbols.filter(|symbol| symbol.is_defined() && !symbol.is_local());
+        Ok(symbols.map(|symbol| symbol.name).collect())
+    };
+    let mut definers: HashMap<&str, Vec<usize>> = HashMap::new();
+    for (number, (_, library)) in dropped.iter().enumerate() {
+        for name in exported(library)? {
+            definers.entry(name).or_default().push(number);
+        }
+    }
+    // What the system's libraries define, too, is found there: a library that leaves may contain
+    // a part of the C++ library, and what was linked against it asks for that without a version.
+    let mut here: HashSet<&str> = of_system(kept, dropped)?;
+    here.extend(IMPORTS);
+    for (_, library) in kept {
+        here.extend(exported(library)?);
+    }
+    definers.retain(|name, _| !here.contains(name));
+    Ok(definers)
+}
+
+/// For each of `dropped` what a stand-in's own code asks of the others that leave.
+fn unasked(
+    dropped: &Libraries<'_, '_>,
+    definers: &HashMap<&str, Vec<usize>>,
+) -> Result<Vec<Wanted>, Error> {
+    let names = dropped.iter().flat_map(|(path, library)| [name(path, library), file_name(path)]);
+    let absent: BTreeSet<String> = names.map(str::to_owned).collect();
+    let mut all = Vec::new();
+    for (number, (_, library)) in dropped.iter().enumerate() {
+        let elsewhere = library
+            .symbols()?
+            .iter()
+            .filter(|symbol| !symbol.is_defined())
+            .filter(|symbol| definers.get(symbol.name).is_some_and(|by| !by.contains(&number)))
+            .map(|symbol| symbol.name.to_owned())
+            .collect();
+        all.push(Wanted { absent: absent.clone(), absent_symbols: elsewhere, ..Wanted::default() });
+    }
+    Ok(all)
+}
+
+/// The libraries that leave, as the loader would find them.
+struct Leaving<'b> {
+    /// Their names for the loader.
+    names: Vec<&'b str>,
+    /// Several files may have one name; the loader takes whichever it finds first.
+    by_name: HashMap<&'b str, Vec<usize>>,
+    /// The names that libraries which stay ask for.
+    named: BTreeSet<&'b str>,
+    /// Those that are loaded with these: what they name, and what that names in turn.
+    reachable: BTreeSet<usize>,
+}
+
+impl<'b> Leaving<'b> {
+    fn of(kept: &Libraries<'_, 'b>, dropped: &Libraries<'b, 'b>) -> Self {
+        let names: Vec<&str> = dropped.iter().map(|(path, library)| name(path, library)).collect();
+        let mut by_name: HashMap<&str, Vec<usize>> = HashMap::new();
+        for (number, name) in names.iter().enumerate() {
+            by_name.entry(name).or_default().push(number);
+        }
+        let named: BTreeSet<&str> = kept.iter().flat_map(|(_, library)| library.needed()).collect();
+        let mut reachable: BTreeSet<usize> = BTreeSet::new();
+        let mut work: Vec<usize> =
+            (0..dropped.len()).filter(|number| named.contains(names[*number])).collect();
+        while let Some(number) = work.pop() {
+            if reachable.insert(number) {
+                let needed = dropped[number].1.needed();
+                work.extend(needed.iter().filter_map(|name| by_name.get(name)).flatten());
+            }
+        }
+        Self { names, by_name, named, reachable }
+    }
+
+    /// To which of `definers` a symbol of a library that stays may be bound: to one that such
+    /// a library names itself, else to any that is loaded.
+    fn bound(&self, definers: &[usize]) -> Vec<usize> {
+        let loaded = definers.iter().copied().filter(|number| self.reachable.contains(number));
+        let (direct, others): (Vec<usize>, Vec<usize>) =
+            loaded.partition(|number| self.named.contains(self.names[*number]));
+        if direct.is_empty() { others } else { direct }
+    }
+}
+
 /// Symbols that some library asks, with a version, of one that is in neither list and that a
 /// kept one needs.
 fn of_system<'a>(
-    kept: &[(&str, &'a Library<'a>)],
-    dropped: &[(&str, &'a Library<'a>)],
+    kept: &Libraries<'_, 'a>,
+    dropped: &Libraries<'_, 'a>,
 ) -> Result<HashSet<&'a str>, Error> {
     let all = || kept.iter().chain(dropped);
-    let known: HashSet<&str> = all()
-        .flat_map(|(path, library)| [library.soname().unwrap_or(file_name(path)), file_name(path)])
-        .collect();
+    let known: HashSet<&str> =
+        all().flat_map(|(path, library)| [name(path, library), file_name(path)]).collect();
     let needed: HashSet<&str> = kept.iter().flat_map(|(_, library)| library.needed()).collect();
     let mut found = HashSet::new();
     for (_, library) in all() {
@@ -166,4 +185,9 @@ fn of_system<'a>(
 
 fn file_name(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
+}
+
+/// The library at `path` by its name for the loader.
+fn name<'a>(path: &'a str, library: &Library<'a>) -> &'a str {
+    library.soname().unwrap_or(file_name(path))
 }

@@ -5,6 +5,7 @@
 //! there is built on, so an interrupted build goes on.
 
 use crate::args::{Build, Cpu, Global, Product};
+use crate::build_product::{gather, link};
 use crate::build_run::{self, Step, copy_tree, files, progress, unused};
 use crate::build_text::{document, text};
 use crate::build_tools::{self, Tools};
@@ -77,62 +78,100 @@ pub fn run(command: &Build, global: &Global, printer: &Printer) -> Result<Exit> 
     if command.dry_run {
         return Ok(Exit::Done);
     }
-
     for (program, version) in &tools.versions {
         printer.say(&format!("{program}: {version}"));
     }
-    let _lock = work.lock()?;
-    interrupt::say(format!(
-        "the same command goes on with the build in {}; nothing else was written",
-        work.folder.display()
-    ));
-    let copied = printer.phase("copy", || copy_tree(&tree.root, &work.tree()))?;
-    printer.say(&format!("{copied} files of the tree are new in {}", work.tree().display()));
-    if let Some(operators) = &operators {
-        write_if_other(&work.operators(), &operators.to_mapping())?;
-    }
-    let ignored = configure(&steps, &work, &choice, printer)?;
-    if command.configure || !ignored.is_empty() {
-        if global.json {
-            println!("{:#}", serde_json::json!({ "ignored": ignored, "work": work.folder }));
+    let building =
+        Building { command, global, tree: &tree, work: &work, choice: &choice, python: &python };
+    building.run(&steps, operators.as_ref(), stage, printer)
+}
+
+/// A build of which everything is decided.
+struct Building<'a> {
+    command: &'a Build,
+    global: &'a Global,
+    tree: &'a Tree,
+    work: &'a Work,
+    choice: &'a Choice,
+    python: &'a Path,
+}
+
+impl Building<'_> {
+    fn run(
+        &self,
+        steps: &[Step],
+        operators: Option<&Operators>,
+        stage: Option<Stage>,
+        printer: &Printer,
+    ) -> Result<Exit> {
+        let Self { command, global, tree, work, choice, .. } = *self;
+        let _lock = work.lock()?;
+        interrupt::say(format!(
+            "the same command goes on with the build in {}; nothing else was written",
+            work.folder.display()
+        ));
+        let copied = printer.phase("copy", || copy_tree(&tree.root, &work.tree()))?;
+        printer.say(&format!("{copied} files of the tree are new in {}", work.tree().display()));
+        if let Some(operators) = operators {
+            write_if_other(&work.operators(), &operators.to_mapping())?;
         }
-        return Ok(if ignored.is_empty() { Exit::Done } else { Exit::DoesNotHold });
+        let ignored = configure(steps, work, choice, printer)?;
+        if command.configure || !ignored.is_empty() {
+            if global.json {
+                println!("{:#}", serde_json::json!({ "ignored": ignored, "work": work.folder }));
+            }
+            return Ok(if ignored.is_empty() { Exit::Done } else { Exit::DoesNotHold });
+        }
+        printer.phase("build", || build(&steps[1], &work.log("build"), printer))?;
+        for (index, step) in steps[2..].iter().enumerate() {
+            let log = work.log(&format!("finish-{}", index + 1));
+            printer.phase("finish", || build_run::run(step, &log, |_| {}))?;
+        }
+        match stage {
+            Some(stage) => self.finish(operators, stage, printer),
+            None => Ok(Exit::Done),
+        }
     }
-    printer.phase("build", || build(&steps[1], &work.log("build"), printer))?;
-    for (index, step) in steps[2..].iter().enumerate() {
-        let log = work.log(&format!("finish-{}", index + 1));
-        printer.phase("finish", || build_run::run(step, &log, |_| {}))?;
-    }
-    let Some(stage) = stage else { return Ok(Exit::Done) };
-    gather(command.product, &work, &stage, &python)?;
-    let (before, after) = printer.phase("strip", || build_run::strip(stage.path()))?;
-    let link = (command.product == Product::Lite).then(|| link(stage.path(), &tree)).transpose()?;
-    let described = serde_json::json!({
-        "format": 1,
-        "taper": env!("CARGO_PKG_VERSION"),
-        "pytorch": tree.version,
-        "product": command.product.name(),
-        "options": choice.options,
-        "environment": choice.environment,
-        "operators": operators.as_ref().map(|operators| &operators.names),
-        "link": link,
-    });
-    fs::write(stage.path().join("taper-build.json"), format!("{described:#}\n"))?;
-    let mut bytes = 0;
-    for path in files(stage.path())? {
-        bytes += fs::metadata(path)?.len();
-    }
-    let out = stage.finish()?;
-    if global.json {
-        let document = serde_json::json!({
-            "out": out,
-            "bytes": bytes,
-            "libraries": { "built": before, "stripped": after },
-            "build": described,
-            "seconds": printer.seconds(),
+
+    /// Brings what was built into `stage`, without debug information, and describes it.
+    fn finish(
+        &self,
+        operators: Option<&Operators>,
+        stage: Stage,
+        printer: &Printer,
+    ) -> Result<Exit> {
+        let Self { command, global, tree, work, choice, python } = *self;
+        gather(command.product, work, &stage, python)?;
+        let (before, after) = printer.phase("strip", || build_run::strip(stage.path()))?;
+        let link =
+            (command.product == Product::Lite).then(|| link(stage.path(), tree)).transpose()?;
+        let described = serde_json::json!({
+            "format": 1,
+            "taper": env!("CARGO_PKG_VERSION"),
+            "pytorch": tree.version,
+            "product": command.product.name(),
+            "options": choice.options,
+            "environment": choice.environment,
+            "operators": operators.map(|operators| &operators.names),
+            "link": link,
         });
-        println!("{document:#}");
-    } else {
+        fs::write(stage.path().join("taper-build.json"), format!("{described:#}\n"))?;
+        let mut bytes = 0;
+        for path in files(stage.path())? {
+            bytes += fs::metadata(path)?.len();
+        }
+        let out = stage.finish()?;
+        if global.json {
+            let document = serde_json::json!({
+                "out": out,
+                "bytes": bytes,
+                "libraries": { "built": before, "stripped": after },
+                "build": described,
+                "seconds": printer.seconds(),
+            });
+            println!("{document:#}");
+            return Ok(Exit::Done);
+        }
         printer.say(&format!(
             "{}: {}; its libraries have {}, {} before strip",
             out.display(),
@@ -144,8 +183,8 @@ pub fn run(command: &Build, global: &Global, printer: &Printer) -> Result<Exit> 
             Some(words) => printer.say(&format!("link with: {}", words.join(" "))),
             None => printer.say(&format!("use with: PYTHONPATH={}", out.display())),
         }
+        Ok(Exit::Done)
     }
-    Ok(Exit::Done)
 }
 
 /// The user's own options.
@@ -323,76 +362,4 @@ fn build(step: &Step, log: &Path, printer: &Printer) -> Result<()> {
         bar.finish_and_clear();
     }
     result
-}
-
-/// Brings the product into the stage.
-fn gather(product: Product, work: &Work, stage: &Stage, python: &Path) -> Result<()> {
-    match product {
-        Product::Lite => {
-            for folder in ["lib", "include"] {
-                copy_tree(&work.prefix().join(folder), &stage.path().join(folder))?;
-            }
-        }
-        Product::Python => {
-            let wheels: Vec<PathBuf> = files(&work.wheels())?
-                .into_iter()
-                .filter(|path| path.extension().is_some_and(|ending| ending == "whl"))
-                .collect();
-            let [wheel] = &wheels[..] else {
-                anyhow::bail!(
-                    "{} wheels are in {}, not one",
-                    wheels.len(),
-                    work.wheels().display()
-                );
-            };
-            let words = [
-                python.to_string_lossy().into_owned(),
-                "-m".into(),
-                "zipfile".into(),
-                "-e".into(),
-                wheel.to_string_lossy().into_owned(),
-                stage.path().to_string_lossy().into_owned(),
-            ];
-            build_run::run(&Step::new(&work.folder, words), &work.log("unpack"), |_| {})?;
-        }
-    }
-    Ok(())
-}
-
-/// How a C++ program links the lite product in `folder`: registrations are in objects that
-/// nothing refers to, so the archives with operators are taken whole and the linker drops
-/// unreferenced sections.
-fn link(folder: &Path, tree: &Tree) -> Result<Vec<String>> {
-    let names: Vec<String> = files(&folder.join("lib"))?
-        .iter()
-        .filter_map(|path| {
-            path.file_name()?.to_str()?.strip_prefix("lib")?.strip_suffix(".a").map(str::to_owned)
-        })
-        .collect();
-    let mut words: Vec<String> =
-        ["-LOUT/lib", "-Wl,--gc-sections", "-Wl,--whole-archive"].map(str::to_owned).into();
-    let whole = ["torch", "torch_cpu"];
-    words.extend(
-        whole
-            .iter()
-            .filter(|name| names.iter().any(|have| have == *name))
-            .map(|name| format!("-l{name}")),
-    );
-    words.push("-Wl,--no-whole-archive".into());
-    // What uses others comes first.
-    let mut rest: Vec<&String> =
-        names.iter().filter(|name| !whole.contains(&name.as_str())).collect();
-    rest.sort_by_key(|name| (*name != "c10", (*name).clone()));
-    words.extend(rest.into_iter().map(|name| format!("-l{name}")));
-    for system in ["pthreadpool", "cpuinfo"] {
-        if !names.iter().any(|name| name == system) {
-            words.push(format!("-l{system}"));
-        }
-    }
-    // A tree that takes its format library from the system does not build it.
-    if !tree.has(&["third_party/fmt/CMakeLists.txt"]) {
-        words.push("-lfmt".into());
-    }
-    words.extend(["-lpthread", "-ldl"].map(str::to_owned));
-    Ok(words)
 }

@@ -3,6 +3,7 @@
 mod absent;
 mod args;
 mod build_command;
+mod build_product;
 mod build_run;
 mod build_text;
 mod build_tools;
