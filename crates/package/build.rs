@@ -20,7 +20,7 @@ const OUTER: [&str; 8] = [
 fn main() {
     let runtime =
         PathBuf::from(env::var("CARGO_MANIFEST_DIR").expect("cargo sets it")).join("../../runtime");
-    let crates = ["../crates/store/src", "../crates/note/src"];
+    let crates = ["../crates/store/src", "../crates/note/src", "../crates/format/src"];
     let own = ["src", "python", "build.rs", "Cargo.toml", "Cargo.lock"];
     for part in own.into_iter().chain(crates) {
         println!("cargo:rerun-if-changed={}", runtime.join(part).display());

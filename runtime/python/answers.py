@@ -24,11 +24,17 @@ def _remembering(asked, read, root):
     function = asked.__wrapped__
     answers = None
 
+    def inside(text):
+        return text[len(root) :] if text.startswith(root) else None
+
     def remember(*words, **named):
         nonlocal answers
         if answers is None:
             answers = marshal.loads(read())
-        found = answers.get(_call(words, named, root))
+        try:
+            found = answers.get(call_key(words, named, inside))
+        except ValueError:
+            found = None
         return function(*words, **named) if found is None else marshal.loads(found)
 
     made = functools.lru_cache(**asked.cache_parameters())(remember)
@@ -40,22 +46,22 @@ def _remembering(asked, read, root):
     return made
 
 
-def _call(words, named, root):
-    """The call, as it was written down; `None` for one that was not."""
-    try:
-        words = tuple(_word(word, root) for word in words)
-        named = tuple((name, _word(named[name], root)) for name in sorted(named))
-        return marshal.dumps((words, named), 2)
-    except ValueError:
-        return None
+def call_key(words, named, inside):
+    """The call as it is written down, by whoever looks for answers too (`crates/answers`). A path
+    for which `inside` gives its part inside the package is that part, wherever the package lies.
+    Raises ValueError for a call that is not written down."""
+    words = tuple(_word(word, inside) for word in words)
+    named = tuple((name, _word(named[name], inside)) for name in sorted(named))
+    return marshal.dumps((words, named), 2)
 
 
-def _word(word, root):
+def _word(word, inside):
     kind = type(word)
     if kind is str:
-        return ("inside", word[len(root) :]) if word.startswith(root) else word
+        part = inside(word)
+        return word if part is None else ("inside", part)
     if kind.__name__ == "PosixPath" and kind.__module__.partition(".")[0] == "pathlib":
-        return ("path", _word(str(word), root))
+        return ("path", _word(str(word), inside))
     if word is None or kind in (bool, int, float, bytes):
         return word
-    raise ValueError(kind)
+    raise ValueError(f"an argument is a {kind.__name__}")

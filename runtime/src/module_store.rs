@@ -3,15 +3,16 @@
 use crate::map::{self, Memory};
 use core::ffi::{CStr, c_char, c_int};
 use core::slice;
+use format::store_error;
 use store::{Error, Store, Workspace};
 
 /// The number by which Python knows an error; errors of the system are positive.
 fn code(error: Error) -> c_int {
     match error {
-        Error::Foreign => -1,
-        Error::Truncated => -2,
-        Error::Damaged => -3,
-        Error::Range => -4,
+        Error::Foreign => store_error::FOREIGN,
+        Error::Truncated => store_error::TRUNCATED,
+        Error::Damaged => store_error::DAMAGED,
+        Error::Range => store_error::RANGE,
     }
 }
 

@@ -13,12 +13,10 @@ use crate::slots::{self, Working};
 use crate::{restore, restored_pages, symbols};
 use core::ffi::{CStr, c_char, c_int, c_void};
 use core::{mem, slice};
+use format::TRAP;
 use libc::ucontext_t;
 use note::{Names, PAGE};
 use store::Workspace;
-
-/// `hlt`, with which absent functions begin where their page is there.
-const HALT: u8 = 0xf4;
 
 /// What the kernel says of an instruction that programs may not execute.
 const SI_KERNEL: c_int = 0x80;
@@ -31,7 +29,7 @@ pub fn refuse(address: usize, code: c_int, machine: &mut ucontext_t) -> bool {
     if let Some(library) = library::around(place) {
         let called = (place == address && code != SI_KERNEL)
             // SAFETY: the instruction has just been read there.
-            || (code == SI_KERNEL && unsafe { (place as *const u8).read() } == HALT);
+            || (code == SI_KERNEL && unsafe { (place as *const u8).read() } == TRAP);
         if called && let Some(name) = name(library, (place - library.base) as u64) {
             restored_pages::page(&library, ((place - library.base) as u64 / PAGE) as u32);
             let of = library.note.name();

@@ -8,6 +8,7 @@ use crate::library::Library;
 use crate::line::Line;
 use core::ffi::{CStr, c_char, c_int};
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use format::{record, variable};
 
 /// Bytes of the longest path of a folder.
 const PATH: usize = 4096;
@@ -36,7 +37,7 @@ static SINGLE_LEFT: AtomicUsize = AtomicUsize::new(SINGLE);
 /// No other thread changes the environment meanwhile.
 pub unsafe fn listen() {
     // SAFETY: a C string; the caller's promise.
-    let value = unsafe { libc::getenv(c"TAPER_PROFILE".as_ptr()) };
+    let value = unsafe { libc::getenv(variable::PROFILE.as_ptr()) };
     if value.is_null() {
         return;
     }
@@ -89,7 +90,7 @@ pub fn page(library: &Library, page: u32) {
     if !records() {
         return;
     }
-    let mut line = Line::bare().text("page ");
+    let mut line = Line::bare().text(record::PAGE);
     for byte in library.note.content() {
         line = line.hexadecimal(byte);
     }
@@ -105,7 +106,7 @@ pub unsafe extern "C" fn taper_loaded(path: *const c_char, length: usize) {
     if records() {
         // SAFETY: the caller's promise.
         let path = unsafe { core::slice::from_raw_parts(path.cast(), length) };
-        append(Line::bare().text("module ").bytes(path));
+        append(Line::bare().text(record::MODULE).bytes(path));
     }
 }
 
@@ -126,7 +127,7 @@ fn append(line: Line) {
     let mut path = [0u8; PATH];
     path[..length].copy_from_slice(&folder[..length]);
     // SAFETY: it takes nothing.
-    let own = Line::bare().number(unsafe { libc::getpid() } as u64).text(".restored");
+    let own = Line::bare().number(unsafe { libc::getpid() } as u64).text(record::ENDING);
     let Some(place) = path.get_mut(length..length + own.so_far().len()) else { return };
     place.copy_from_slice(own.so_far());
     let how = libc::O_WRONLY | libc::O_APPEND | libc::O_CREAT | libc::O_CLOEXEC;

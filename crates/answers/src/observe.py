@@ -44,27 +44,7 @@ def inside(path):
 
 
 class Different(Exception):
-    """An argument or answer that is not plain, or names a place of this machine."""
-
-
-def plain_word(word):
-    """What of an argument stays the same where the package lies elsewhere (the package does
-    the same: `runtime/python/answers.py`)."""
-    kind = type(word)
-    if kind is str:
-        found = inside(word)
-        return word if found is None else ("inside", found)
-    if kind.__name__ == "PosixPath" and kind.__module__.partition(".")[0] == "pathlib":
-        return ("path", plain_word(str(word)))
-    if word is None or kind in (bool, int, float, bytes):
-        return word
-    raise Different(f"an argument is a {kind.__name__}")
-
-
-def plain_call(words, named):
-    words = tuple(map(plain_word, words))
-    named = tuple((name, plain_word(named[name])) for name in sorted(named))
-    return marshal.dumps((words, named), 2)
+    """An answer that is not plain, or names a place of this machine."""
 
 
 def plain(answer):
@@ -142,8 +122,8 @@ class Function:
             return self.function(*words, **named)
         key = None
         try:
-            key = plain_call(words, named)
-        except Different:
+            key = call_key(words, named, inside)
+        except ValueError:
             # This call is made anew in a package.
             return self.function(*words, **named)
         before = None

@@ -9,6 +9,7 @@
 
 mod bytes;
 mod dynamic;
+mod entries;
 mod extents;
 mod library;
 mod names;
@@ -18,7 +19,8 @@ mod sections;
 mod symbols;
 mod symtab;
 
-pub use dynamic::{Dynamic, Relocation, decode, tag};
+pub use dynamic::{Relocation, decode};
+pub use entries::{Dynamic, tag};
 pub use extents::{Extent, Extents, congruent};
 pub use library::{FileOffset, Library, ProgramHeader, flags, machine, segment};
 pub use names::{NAMED, NameField};

@@ -1,7 +1,7 @@
 //! A shared library's headers and segments.
 
 use crate::bytes::{c_string, slice, u16_at, u32_at, u64_at};
-use crate::dynamic::{Dynamic, parse_dynamic, tag};
+use crate::entries::{Dynamic, entries, tag};
 use crate::{Error, MAX_PAGE, PAGE, PageSet};
 use std::ops::Range;
 
@@ -134,7 +134,11 @@ impl<'a> Library<'a> {
         let headers = program_headers(data)?;
         check_segments(&headers, data.len() as u64)?;
         let mut library = Self { data, headers, dynamic: Vec::new(), beside: (0, &[]) };
-        library.dynamic = parse_dynamic(&library)?;
+        let Some(header) = library.header(segment::DYNAMIC) else {
+            return Err(Error::Unsupported("an ELF file without a dynamic section"));
+        };
+        let section = library.read(header.address, header.file_size)?;
+        library.dynamic = entries(section, header.address)?;
         if library.dynamic(tag::TEXTREL).is_some()
             || library.dynamic(tag::FLAGS).is_some_and(|bits| bits & 4 != 0)
         {

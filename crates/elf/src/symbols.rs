@@ -2,7 +2,7 @@
 
 use crate::Error;
 use crate::bytes::{u16_at, u32_at};
-use crate::dynamic::tag;
+use crate::entries::tag;
 use crate::library::Library;
 use std::ops::Range;
 

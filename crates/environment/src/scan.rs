@@ -1,6 +1,7 @@
 //! Every file of an environment.
 
 use crate::distribution::{FOLDERS, owners};
+use crate::paths::source_of;
 use crate::{Distribution, Error, Interpreter, Kind, Place, normalized};
 use rayon::prelude::*;
 use serde::Serialize;
@@ -371,14 +372,6 @@ impl Shadows {
 /// Whether `path` lies in one of `folders`.
 fn inside(folders: &BTreeSet<String>, path: &str) -> bool {
     path.match_indices('/').any(|(at, _)| folders.contains(&path[..at]))
-}
-
-/// The source of cached bytecode (PEP 3147).
-pub(crate) fn source_of(path: &str) -> Option<String> {
-    let (folder, name) = path.rsplit_once('/')?;
-    let folder = folder.strip_suffix("__pycache__")?;
-    let stem = name.strip_suffix(".pyc")?.split('.').next()?;
-    Some(format!("{folder}{stem}.py"))
 }
 
 /// The modules and packages that Python finds in `folder`.

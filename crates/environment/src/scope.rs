@@ -1,7 +1,8 @@
 //! What of an environment belongs to a package, once it is known what runs used.
 
 use crate::distribution::FOLDERS;
-use crate::scan::{Shadows, source_of};
+use crate::paths::source_of;
+use crate::scan::Shadows;
 use crate::{Distribution, Environment, File, Place, normalized};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

@@ -1,7 +1,7 @@
 //! What a package says of its plan: a fate and a reason for every file of the environment that
 //! was in its scope, the pages of libraries by reason, and what may wait.
 //!
-//! It is one file of the package, [`PLACE`], a store of four chunks (`crates/store`), each of
+//! It is one file of the package, [`PLAN`], a store of four chunks (`crates/store`), each of
 //! which is checked by its hash before it is read:
 //!
 //! | chunk | holds |
@@ -21,11 +21,9 @@ mod write;
 
 pub use entry::{About, Fate, File, Form, Gates, Group, Library, Source};
 
+use format::place::PLAN;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-
-/// Where it lies in a package.
-pub const PLACE: &str = "_taper/plan";
 
 /// The version of the format.
 pub const FORMAT: u32 = 1;
@@ -63,7 +61,7 @@ impl Ledger {
 pub enum Error {
     /// There is none.
     #[error(
-        "{0} has no {PLACE}: it is no package, or an earlier version of taper wrote it; pack again"
+        "{0} has no {PLAN}: it is no package, or an earlier version of taper wrote it; pack again"
     )]
     Missing(PathBuf),
     /// It could not be read.

@@ -3,7 +3,8 @@
 use crate::entry::{File, Form, Library};
 use crate::numbers::Rest;
 use crate::write::{ADDRESSED, COLD, Described, Head, LOADER, TOUCHED, TWIN, twin_of};
-use crate::{Error, FORMAT, Ledger, MAX_BYTES, PLACE};
+use crate::{Error, FORMAT, Ledger, MAX_BYTES};
+use format::place::PLAN;
 use plan::{LibraryPages, Reason};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -49,7 +50,7 @@ impl Ledger {
     /// # Errors
     /// [`Error::Missing`], [`Error::Read`], [`Error::Damaged`] and [`Error::Version`].
     pub fn of_package(folder: &Path) -> Result<Self, Error> {
-        let path = folder.join(PLACE);
+        let path = folder.join(PLAN);
         let fail = |source: std::io::Error| match source.kind() {
             std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory => {
                 Error::Missing(folder.into())

@@ -48,13 +48,11 @@ pub const TOUCHED: u64 = 2;
 pub const ADDRESSED: u64 = 3;
 pub const COLD: u64 = 4;
 
-/// Where Python 3.`minor` caches the bytecode of the module at `source` (PEP 3147).
+/// Where Python `python`, as `3.11`, caches the bytecode of the module at `source`.
 pub fn twin_of(source: &str, python: &str) -> Option<String> {
-    let stem = source.strip_suffix(".py")?;
-    let (folder, name) = stem.rsplit_once('/').unwrap_or(("", stem));
-    let slash = if folder.is_empty() { "" } else { "/" };
-    let tag = python.replace('.', "");
-    Some(format!("{folder}{slash}__pycache__/{name}.cpython-{tag}.pyc"))
+    let minor = python.split('.').nth(1)?.parse().ok()?;
+    source.strip_suffix(".py")?;
+    Some(environment::bytecode_of(source, minor))
 }
 
 impl Ledger {

@@ -8,6 +8,9 @@ use std::collections::BTreeMap;
 use std::io::{Read, Seek, SeekFrom};
 use zip::{CompressionMethod, ZipArchive};
 
+/// The file of the graph where torch 2.1 to 2.7 wrote the archive, which has no folder.
+pub const OLD: &str = "serialized_exported_program.json";
+
 /// Entries that are looked at. Large models have a few thousand, one for each tensor.
 const MAX_ENTRIES: usize = 1 << 18;
 
@@ -65,7 +68,7 @@ impl<R: Read + Seek> Archive<R> {
         let zip = open(reader)?;
         let mut archive = Self { zip, entries: BTreeMap::new(), name: name.into(), left: MAX_ALL };
         let mut folder: Option<String> = None;
-        let flat = archive.zip.index_for_name(crate::exported::OLD).is_some();
+        let flat = archive.zip.index_for_name(OLD).is_some();
         for index in 0..archive.zip.len() {
             let entry = archive
                 .zip

@@ -3,7 +3,7 @@
 //! Its graphs are JSON: a node names its operator with the overload, and the dtypes of its
 //! tensors are in a table beside. Higher-order operators hold graphs in their arguments.
 
-use crate::archive::Archive;
+use crate::archive::{Archive, OLD};
 use crate::{Error, Operator, Operators, Origin};
 use serde::Deserialize;
 use serde_json::Value;
@@ -12,9 +12,6 @@ use std::io::{Read, Seek};
 
 /// How deep graphs may lie in arguments of others.
 const MAX_DEPTH: usize = 64;
-
-/// The file of the graph where torch 2.1 to 2.7 wrote the archive, which has no folder.
-pub const OLD: &str = "serialized_exported_program.json";
 
 /// The major versions of the schema that are read (torch 2.1 to 2.15).
 const VERSIONS: std::ops::RangeInclusive<u64> = 1..=8;

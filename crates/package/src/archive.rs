@@ -2,6 +2,7 @@
 
 use crate::marshal::Marshal;
 use crate::{Content, Entry, Error};
+use format::place;
 use std::collections::BTreeMap;
 use store::{Level, Writer};
 
@@ -52,19 +53,10 @@ pub const RUNTIME: [(&str, &[u8]); 10] = [
     ("_taper/gates.py", include_bytes!("../../../runtime/python/gates.py")),
 ];
 
-/// The module of the runtime that says which bodies of modules wait.
-pub const PLANNED: &str = "_taper/planned.py";
-
 /// The native side of the runtime.
 pub const LIBRARY: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/libtaper_runtime.so"));
 
-/// What stands in the source file of a module that lies in the store, unless a workload
-/// read that source. Programs that list folders or ask for files see what they saw
-/// before, and whoever runs the file, under whatever name, runs the module. Where the
-/// source is in the store too, whoever opens the file in Python reads that.
-pub const STUB: &[u8] = b"exec(__import__(\"_taper\").code(__file__))\n";
-
-/// What is compiled in place of [`STUB`] for the bytecode of a module at the top of the
+/// What is compiled in place of [`format::STUB`] for the bytecode of a module at the top of the
 /// package. Its own frame leaves the traceback of what the module raises: a bare `raise`
 /// adds none (in Python 3.10 it does).
 pub const ENTRANCE: &[u8] = b"try:
@@ -257,7 +249,7 @@ pub fn archive(
         executable: false,
         content: Content::Bytes(bytes),
     };
-    Ok(vec![entry("_taper/libtaper_runtime.so", LIBRARY.to_vec()), entry("_taper/modules", store)])
+    Ok(vec![entry(place::RUNTIME, LIBRARY.to_vec()), entry(place::MODULES, store)])
 }
 
 /// Adds the code of `modules`, hot first, and gives the number of the first chunk with code of

@@ -3,10 +3,8 @@
 use crate::archive::Chunks;
 use crate::marshal::Marshal;
 use crate::{Content, Entry, Error};
+use format::place;
 use store::{Level, Writer};
-
-/// Where the store lies in a package.
-const STORE: &str = "_taper/tools";
 
 /// Bytes of a chunk before compression. They come back all at once.
 const CHUNK: usize = 1 << 22;
@@ -48,5 +46,5 @@ pub fn headers(files: &[(String, Vec<u8>)], level: Level) -> Result<Entry<'stati
             .map_err(|_| Error::Compress(std::io::Error::other("a file has more than 64 MiB")))?;
     }
     let (store, _) = writer.finish(level).map_err(Error::Compress)?;
-    Ok(Entry { path: STORE.into(), executable: false, content: Content::Bytes(store) })
+    Ok(Entry { path: place::TOOLS.into(), executable: false, content: Content::Bytes(store) })
 }

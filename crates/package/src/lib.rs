@@ -11,9 +11,7 @@ mod installed_files;
 mod manifest;
 mod marshal;
 
-pub use archive::{
-    Absent, Answers, ENTRANCE, LIBRARY, PLANNED, RUNTIME, STUB, StoredModule, archive,
-};
+pub use archive::{Absent, Answers, ENTRANCE, LIBRARY, RUNTIME, StoredModule, archive};
 pub use bytecode::{Bytecode, Compiler, cached, checked, renamed, unchecked};
 pub use folder::{Content, Entry, Stage, Writer, Written};
 pub use headers::headers;

@@ -106,12 +106,3 @@ pub struct Plan {
     /// Libraries that are copied whole, and why they were not understood.
     pub whole: BTreeMap<String, String>,
 }
-
-/// The source of a cached bytecode file (PEP 3147): `a/__pycache__/b.cpython-311.pyc`
-/// is `a/b.py`.
-pub fn source_of(path: &str) -> Option<String> {
-    let (folder, name) = path.rsplit_once('/')?;
-    let folder = folder.strip_suffix("__pycache__")?;
-    let stem = name.strip_suffix(".pyc")?.split('.').next()?;
-    Some(format!("{folder}{stem}.py"))
-}

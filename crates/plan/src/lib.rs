@@ -18,7 +18,7 @@ mod programs;
 mod reason;
 mod standard;
 
-pub use actions::{Action, Cold, FilePlan, Options, Plan, source_of};
+pub use actions::{Action, Cold, FilePlan, Options, Plan};
 pub use choice::Choice;
 pub use edit::{editable, edited};
 pub use gpu::{GpuLibrary, GpuSide, gpu_code};

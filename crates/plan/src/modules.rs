@@ -1,8 +1,8 @@
 //! Which modules lie in the store of the package, and which stay files.
 
 use crate::Reason;
-use crate::actions::{Action, Cold, FilePlan, source_of};
-use environment::Environment;
+use crate::actions::{Action, Cold, FilePlan};
+use environment::{Environment, source_of};
 use profile::Profile;
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,9 +1,9 @@
 //! Decides what becomes of each file.
 
-use crate::actions::{Action, Cold, FilePlan, Options, Plan, source_of};
+use crate::actions::{Action, Cold, FilePlan, Options, Plan};
 use crate::{Error, GpuSide, MappedFile, Reason, library_pages};
 use elf::{Library, PageSet};
-use environment::{Environment, File, Kind};
+use environment::{Environment, File, Kind, source_of};
 use profile::Profile;
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};

@@ -6,10 +6,8 @@
 
 use crate::actions::{Action, FilePlan};
 use environment::Environment;
+use format::place::BEHIND;
 use std::collections::BTreeSet;
-
-/// Where such modules lie in a package: in no folder that is searched.
-pub const BEHIND: &str = "_taper/behind";
 
 /// Moves what makes such modules importable, and nothing else: in the folder of a package, what
 /// is read by its path stays where it is, and without its `__init__.py` the folder gives way to

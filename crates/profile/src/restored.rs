@@ -12,6 +12,7 @@
 //! The sixteen digits are the first of the BLAKE3 hash of the library as it was installed.
 
 use crate::{Error, changed};
+use format::record;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Read;
@@ -20,9 +21,6 @@ use std::path::Path;
 /// The largest file that is read, in bytes. All pages of PyTorch's libraries for the CPU
 /// are 150,000 lines of fifty bytes.
 const MAX_BYTES: u64 = 1 << 26;
-
-/// The end of the name of a file of records.
-const EXTENSION: &str = "restored";
 
 /// What was brought back.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -46,7 +44,7 @@ impl Restored {
         let mut all = Self::default();
         for entry in fs::read_dir(folder).map_err(|error| fail(folder, error))? {
             let path = entry.map_err(|error| fail(folder, error))?.path();
-            if path.extension().is_none_or(|extension| extension != EXTENSION) {
+            if !path.as_os_str().as_encoded_bytes().ends_with(record::ENDING.as_bytes()) {
                 continue;
             }
             let mut text = Vec::new();
@@ -82,12 +80,12 @@ impl Restored {
 
     /// Adds a line; `None` if it is not a record.
     fn line(&mut self, line: &str) -> Result<Option<()>, Error> {
-        if let Some(module) = line.strip_prefix("module ") {
+        if let Some(module) = line.strip_prefix(record::MODULE) {
             self.modules.insert(module.to_owned());
             return Ok(Some(()));
         }
         let parts = || {
-            let (hash, rest) = line.strip_prefix("page ")?.split_once(' ')?;
+            let (hash, rest) = line.strip_prefix(record::PAGE)?.split_once(' ')?;
             let (page, library) = rest.split_once(' ')?;
             let page = page.parse::<u64>().ok()?;
             let digits = hash.len() == 16 && hash.bytes().all(|byte| byte.is_ascii_hexdigit());

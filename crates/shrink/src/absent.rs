@@ -10,9 +10,6 @@ use functions::Functions;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-/// `hlt`.
-pub const HALT: u8 = 0xf4;
-
 /// The longest name, in bytes: the end of it says most.
 const LONGEST: usize = 160;
 

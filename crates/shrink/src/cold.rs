@@ -1,8 +1,9 @@
 //! Pages that are not in the file and come back from the package's store.
 
-use crate::absent::{Absent, HALT};
+use crate::absent::Absent;
 use crate::{Error, link};
 use elf::{Library, PAGE, PageSet, ProgramHeader, flags};
+use format::TRAP;
 use note::{Draft, Note, Piece};
 use std::ops::Range;
 
@@ -55,7 +56,7 @@ impl Cold {
             }
             let mut bytes = parts.concat();
             for at in halts {
-                bytes[at] = HALT;
+                bytes[at] = TRAP;
             }
             Chunk::New(bytes)
         };

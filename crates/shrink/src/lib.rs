@@ -22,7 +22,6 @@ mod reserve;
 mod runs;
 mod sections;
 
-pub use absent::HALT;
 pub use cold::{Chunk, Cold, Revive, note_of as note};
 pub use layout::{Smaller, shrink};
 pub use link::{ANSWERED, FUNCTION, PREFIX};

@@ -1,11 +1,11 @@
 //! Tables and instructions that are made anew.
 
 use crate::Error;
-use crate::absent::HALT;
 use crate::choice::Choice;
 use crate::link::{self, Link};
 use crate::relative::{self, Packed};
 use elf::segment;
+use format::TRAP;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -82,7 +82,7 @@ impl Made {
             patches.remove(&(address + 8));
             patches.insert(address, entry);
         }
-        patches.extend(choice.absent.halted.iter().map(|at| (*at, vec![HALT])));
+        patches.extend(choice.absent.halted.iter().map(|at| (*at, vec![TRAP])));
         patches
     }
 }

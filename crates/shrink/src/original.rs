@@ -49,7 +49,7 @@ impl<'a> Original<'a> {
         &self.library
     }
 
-    /// The addresses where functions that are lost begin with [`crate::HALT`].
+    /// The addresses where functions that are lost begin with [`format::TRAP`].
     pub fn halted(&self) -> &BTreeSet<u64> {
         &self.halted
     }

@@ -3,6 +3,7 @@
 use crate::unit::{Check, Unit};
 use anyhow::{Context, Result, bail};
 use elf::{Library, PAGE, PageSet};
+use format::place::{COLD, RUNTIME};
 use note::Note;
 use package::{Content, Entry, LIBRARY, Level, Stage};
 use plan::{MappedFile, Reason};
@@ -10,12 +11,6 @@ use rayon::prelude::*;
 use shrink::{Chunk, Original, Revive, Smaller};
 use std::collections::{BTreeMap, BTreeSet};
 use store::{Store, Workspace, Writer};
-
-/// Where the store lies in a package: beside the runtime, which looks for it there.
-const STORE: &str = "_taper/cold";
-
-/// The runtime's library.
-pub const RUNTIME: &str = "_taper/libtaper_runtime.so";
 
 /// Pages of a chunk of code near what runs touched; [`note::FAR`] times as many are one
 /// elsewhere. Larger ones compress better and take longer to come back; a fault brings a whole
@@ -104,7 +99,7 @@ pub fn write<'a>(mut libraries: Vec<Revived>, level: Level) -> Result<Cold<'a>> 
         let entry = Entry { path: library.path, executable: true, content: Content::Stream(write) };
         out.units.push(Unit { entry, reason: library.reason, hot, check });
     }
-    for (path, bytes) in [(STORE, store), (RUNTIME, LIBRARY.to_vec())] {
+    for (path, bytes) in [(COLD, store), (RUNTIME, LIBRARY.to_vec())] {
         let entry = Entry { path: path.into(), executable: false, content: Content::Bytes(bytes) };
         out.units.push(Unit { entry, reason: Reason::Cold, hot: 0, check: None });
     }
@@ -120,8 +115,8 @@ pub fn read_again(
     original: &Original<'_>,
     written: &[u8],
 ) -> Result<(u64, Vec<u8>)> {
-    let place = stage.path().join(STORE);
-    let fault = || format!("{path} does not come back from {STORE}; this is a fault in taper");
+    let place = stage.path().join(COLD);
+    let fault = || format!("{path} does not come back from {COLD}; this is a fault in taper");
     let bytes = MappedFile::open(&place)?;
     let Ok(store) = Store::open(&bytes) else { bail!(fault()) };
     let (first, second) = (original.library(), Library::parse(written)?);
@@ -182,7 +177,7 @@ fn same(original: &Library<'_>, start: u64, back: &[u8], halted: &BTreeSet<u64>)
     let Some(held) = held else { return Ok(false) };
     let mut expected = original.read(held.start, held.end - held.start)?.to_vec();
     for start in halted.range(held.clone()) {
-        expected[(start - held.start) as usize] = shrink::HALT;
+        expected[(start - held.start) as usize] = format::TRAP;
     }
     let at = (held.start - all.start) as usize;
     Ok(back.get(at..at + expected.len()) == Some(expected.as_slice()))

@@ -1,22 +1,17 @@
 //! Which bodies of modules wait in a package, and what they need for that.
 
-use crate::modules::bytecode_path;
 use crate::printer::Printer;
 use crate::proofs::Proofs;
 use defer::Group;
 use elf::{Library, PAGE, PageSet};
 use environment::Environment;
+use format::ALLOCATORS;
 use package::Deferred;
 use plan::MappedFile;
 use profile::Profile;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
-
-/// The library with the allocators, and the function that gives one, which a package calls
-/// for itself (`runtime/python/gates.py`): no workload need have done so.
-const ALLOCATORS: (&str, &str) =
-    ("torch/lib/libc10.so", "_ZN3c1012GetAllocatorERKNS_10DeviceTypeE");
 
 /// A look at what each of [`defer::CANDIDATES`] does, while something else is done: it takes a
 /// processor for some seconds, and a traced workload seldom needs all.
@@ -76,7 +71,7 @@ pub fn groups(
         .into_iter()
         .filter(|root| {
             let source = format!("{}.py", root.replace('.', "/"));
-            let bytecode = bytecode_path(&source, minor);
+            let bytecode = environment::bytecode_of(&source, minor);
             profile.opened.contains(&source) || profile.opened.contains(&bytecode)
         })
         .collect();

@@ -4,10 +4,11 @@ use crate::absent;
 use crate::unit::Unit;
 use anyhow::{Context, Result, bail};
 use defer::Group;
-use environment::{Environment, File};
+use environment::{Environment, File, bytecode_of, module_of};
+use format::{STUB, place};
 use package::{
-    Answers, Bytecode, Compiler, Content, ENTRANCE, Entry, Level, PLANNED, RUNTIME, STUB,
-    StoredModule, archive, cached, checked, renamed, unchecked,
+    Answers, Bytecode, Compiler, Content, ENTRANCE, Entry, Level, RUNTIME, StoredModule, archive,
+    cached, checked, renamed, unchecked,
 };
 use plan::{Action, Cold, FilePlan, Plan, Reason};
 use rayon::prelude::*;
@@ -96,7 +97,7 @@ pub fn modules<'a>(
     let spares = fate == Cold::Keep && !otherwise.eager;
     let version = &environment.interpreter.full_version;
     let planned = defer::planned(otherwise.deferred, spares, version).into_bytes();
-    let runtime = || RUNTIME.into_iter().chain([(PLANNED, planned.as_slice())]);
+    let runtime = || RUNTIME.into_iter().chain([(place::PLANNED, planned.as_slice())]);
     for (path, text) in runtime() {
         out.units.push(unit(path.into(), text.to_vec(), false, Reason::Store, 0));
     }
@@ -149,7 +150,7 @@ impl Modules<'_> {
                 self.original += found.size;
                 source = Some(module.text);
             }
-            (STUB.to_vec(), if cold { Reason::Cold } else { Reason::Store }, 0)
+            (STUB.into(), if cold { Reason::Cold } else { Reason::Store }, 0)
         };
         // What no workload imported is compiled when it is imported: its code would
         // take more room than all sources, and Python compiles 13 MB of them a second.
@@ -172,7 +173,7 @@ impl Modules<'_> {
         if let Some(code) = module.code {
             // Whoever edits the file wants that to run.
             let file = checked(bytecode, &text, &code);
-            let path = bytecode_path(&path, bytecode.minor);
+            let path = bytecode_of(&path, bytecode.minor);
             self.units.push(unit(path, file, false, Reason::Bytecode, module.hot));
         }
         self.units.push(unit(path, text, found.mode & 0o111 != 0, module.plan.reason, kept));
@@ -199,7 +200,7 @@ fn texts(
             continue;
         };
         out.original += found.size;
-        out.units.push(unit(path.clone(), STUB.to_vec(), executable, file.reason, 0));
+        out.units.push(unit(path.clone(), STUB.into(), executable, file.reason, 0));
         let source = Some(text);
         let made = StoredModule { path, code: None, source, read: false, cold: true, file: None };
         stored.push((order, made));
@@ -209,8 +210,7 @@ fn texts(
 
 /// Whether the body of the module at `path` waits.
 fn waits(deferred: &[Group], path: &str) -> bool {
-    let name = path.strip_suffix(".py").unwrap_or(path);
-    let name = name.strip_suffix("/__init__").unwrap_or(name).replace('/', ".");
+    let name = module_of(path);
     deferred.iter().any(|group| group.may_wait() && group.members.contains(&name))
 }
 
@@ -239,7 +239,7 @@ fn prepared<'p>(
                 return Ok(Module { plan: file, text, source, code: None, hot: 0 });
             }
             let twin = by_path
-                .get(bytecode_path(&file.path, bytecode.minor).as_str())
+                .get(bytecode_of(&file.path, bytecode.minor).as_str())
                 .map(|index| environment.source(&environment.files[*index]))
                 .and_then(|path| std::fs::read(path).ok());
             let (mut code, mut hot) = (None, 0);
@@ -273,7 +273,7 @@ fn entrances(
     for ((path, text), code) in files.into_iter().zip(compiled) {
         let code = code.with_context(|| format!("this Python does not compile {path}"))?;
         let file = unchecked(bytecode, text, &code);
-        let cache = bytecode_path(&path, bytecode.minor);
+        let cache = bytecode_of(&path, bytecode.minor);
         units.push(unit(cache, file, false, Reason::Store, 0));
     }
     Ok(())
@@ -282,13 +282,4 @@ fn entrances(
 fn unit<'a>(path: String, bytes: Vec<u8>, executable: bool, reason: Reason, hot: u64) -> Unit<'a> {
     let entry = Entry { path, executable, content: Content::Bytes(bytes) };
     Unit { entry, reason, hot, check: None }
-}
-
-/// Where Python caches the bytecode of a source (PEP 3147).
-pub fn bytecode_path(source: &str, minor: u32) -> String {
-    let (folder, name) =
-        source.rsplit_once('/').map_or(("", source), |(folder, name)| (folder, name));
-    let stem = name.strip_suffix(".py").unwrap_or(name);
-    let slash = if folder.is_empty() { "" } else { "/" };
-    format!("{folder}{slash}__pycache__/{stem}.cpython-3{minor}.pyc")
 }

@@ -41,7 +41,7 @@ pub fn unit<'a>(
 ) -> Result<Unit<'a>> {
     let bytes = ledger(environment, plan, known, contents)?.to_bytes()?;
     let content = Content::Bytes(bytes);
-    let entry = Entry { path: ledger::PLACE.into(), executable: false, content };
+    let entry = Entry { path: format::place::PLAN.into(), executable: false, content };
     Ok(Unit { entry, reason: Reason::Plan, hot: 0, check: None })
 }
 
@@ -104,7 +104,7 @@ fn ledger(
 fn order(profile: &Profile) -> HashMap<String, u32> {
     let mut order = HashMap::new();
     for path in &profile.opened {
-        let file = plan::source_of(path).unwrap_or_else(|| path.clone());
+        let file = environment::source_of(path).unwrap_or_else(|| path.clone());
         let next = order.len() as u32;
         order.entry(file).or_insert(next);
     }

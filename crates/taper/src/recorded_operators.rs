@@ -8,7 +8,6 @@
 //! starts its own, whatever started it. Nothing in the environment is changed, and pages are
 //! not traced in this run.
 
-use crate::modules::bytecode_path;
 use crate::printer::Printer;
 use crate::runs::Order;
 use crate::target_view::TargetView;
@@ -53,7 +52,7 @@ pub fn operators(
     std::fs::write(&place, text).context("cannot write a temporary file")?;
     let mut redirects = view.redirects.clone();
     // Python must not take the bytecode of the other source.
-    let cached = bytecode_path(MODULE, interpreter.minor());
+    let cached = environment::bytecode_of(MODULE, interpreter.minor());
     redirects.extend(environment.locate(&cached).map(|cached| (cached, Redirect::Hide)));
     redirects.insert(source, Redirect::To(place));
 

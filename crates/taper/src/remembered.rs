@@ -3,7 +3,7 @@
 use crate::printer::Printer;
 use crate::proofs::Proofs;
 use answers::Observed;
-use environment::Environment;
+use environment::{Environment, module_of};
 use package::{Answers, Remembered};
 use plan::{Action, Plan};
 use std::collections::BTreeMap;
@@ -18,7 +18,7 @@ pub fn observe(environment: &Environment, plan: &Plan, proofs: &Proofs) -> Obser
     let mut modules = Vec::new();
     for file in &plan.files {
         if let Action::Module { stored: Some(place), cold: false, .. } = file.action {
-            modules.push((place, name(&file.path)));
+            modules.push((place, module_of(&file.path)));
         }
     }
     modules.sort();
@@ -85,10 +85,4 @@ pub fn described(observed: &Observed) -> BTreeMap<String, Remembered> {
             (format!("{}.{}", one.module, one.name), about)
         })
         .collect()
-}
-
-/// The module with the source at `path`.
-fn name(path: &str) -> String {
-    let name = path.strip_suffix(".py").unwrap_or(path);
-    name.strip_suffix("/__init__").unwrap_or(name).replace('/', ".")
 }

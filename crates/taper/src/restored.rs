@@ -1,6 +1,5 @@
 //! What packages brought back while they ran becomes part of a profile.
 
-use crate::modules::bytecode_path;
 use crate::printer::Printer;
 use crate::trace::Identities;
 use anyhow::{Context, Result};
@@ -67,7 +66,7 @@ pub fn learned(
         let modules = restored.modules.iter().filter(|path| environment.file(path).is_some());
         let mut count = 0;
         for path in modules {
-            profile.opened.insert(bytecode_path(path, minor));
+            profile.opened.insert(environment::bytecode_of(path, minor));
             count += 1;
         }
         printer.say(&format!(

@@ -82,7 +82,7 @@ impl Summary<'_> {
 /// Distributions that are in the package and of which no run opened a file besides metadata,
 /// with the bytes of theirs that are kept, hot or cold, the largest first.
 fn unused(environment: &Environment, plan: &Plan, profile: &Profile) -> Vec<(String, u64)> {
-    let source = |path: &String| plan::source_of(path).unwrap_or_else(|| path.clone());
+    let source = |path: &String| environment::source_of(path).unwrap_or_else(|| path.clone());
     let touched: BTreeSet<String> =
         profile.opened.iter().map(source).chain(profile.libraries.keys().cloned()).collect();
     let mut sums = vec![(0, false); environment.distributions.len()];

@@ -79,7 +79,7 @@ pub fn for_cpu(environment: &Environment) -> Result<TargetView> {
         let place = folder.path().join(path.replace('/', "+"));
         std::fs::write(&place, text).context("cannot write a temporary file")?;
         // Python must not take the bytecode of the other source.
-        let cached = crate::modules::bytecode_path(path, environment.interpreter.minor());
+        let cached = environment::bytecode_of(path, environment.interpreter.minor());
         redirects.extend(environment.locate(&cached).map(|cached| (cached, Redirect::Hide)));
         redirects.insert(source, Redirect::To(place));
     }

@@ -2,7 +2,7 @@
 
 use crate::cold::{self, Revived};
 use crate::headers;
-use crate::modules::{self, bytecode_path};
+use crate::modules;
 use crate::plan_record::{self, Known};
 use crate::printer::Printer;
 use crate::remembered::{self, Observing};
@@ -13,6 +13,7 @@ use answers::Observed;
 use anyhow::{Context, Result};
 use elf::Library;
 use environment::Environment;
+use format::place;
 use package::{Content, Entry, Level, Stage, Written, record};
 use plan::{Action, FilePlan, MappedFile, Plan, Reason};
 use rayon::prelude::*;
@@ -127,7 +128,7 @@ pub fn write(
     outcome.stored += modules.stored;
     outcome.stored_original += modules.original;
     // The store of cold pages may have brought it.
-    modules.units.retain(|unit| !(has_runtime && unit.entry.path == cold::RUNTIME));
+    modules.units.retain(|unit| !(has_runtime && unit.entry.path == place::RUNTIME));
     printer.step("writes modules");
     let mut files = files?;
     files.extend(write_units(modules.units, stage)?);
@@ -315,7 +316,7 @@ fn records(
             }
             if matches!(file.action, Action::Module { .. }) {
                 let minor = environment.interpreter.minor();
-                owners.insert(bytecode_path(&file.path, minor), owner);
+                owners.insert(environment::bytecode_of(&file.path, minor), owner);
             }
         }
     }
