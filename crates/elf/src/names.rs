@@ -77,12 +77,14 @@ impl Library<'_> {
         Ok(fields)
     }
 
-    /// Four bytes of the entry at `entry`, which is in no segment where a file lies.
+    /// The four bytes at `place` of the entry at the address `entry`, which a damaged file may put
+    /// anywhere.
     fn word(&self, entry: u64, place: u64) -> Result<u32, Error> {
         let damaged = || Error::damaged("a version table", entry);
         u32_at(self.read(entry, place + 4)?, place).ok_or_else(damaged)
     }
 
+    /// The two bytes there.
     fn half(&self, entry: u64, place: u64) -> Result<u16, Error> {
         let damaged = || Error::damaged("a version table", entry);
         u16_at(self.read(entry, place + 2)?, place).ok_or_else(damaged)

@@ -97,12 +97,8 @@ pub fn write(
     }
     printer.step("compresses code that no run touched");
     let cold = cold::write(revived, level)?;
-    let mut outcome = Outcome {
-        stored: cold.stored,
-        stored_original: cold.original,
-        observed: Observed::default(),
-        ..Outcome::default()
-    };
+    let mut outcome =
+        Outcome { stored: cold.stored, stored_original: cold.original, ..Outcome::default() };
     if let Some((unit, stored, original)) = headers {
         outcome.stored += stored;
         outcome.stored_original += original;
