@@ -26,7 +26,8 @@ fn main() {
         println!("cargo:rerun-if-changed={}", runtime.join(part).display());
     }
     let out = PathBuf::from(env::var("OUT_DIR").expect("cargo sets it"));
-    let target = out.join("target");
+    // One for all profiles: out is `target/PROFILE/build/PACKAGE/out`.
+    let target = out.ancestors().nth(4).unwrap_or(&out).join("runtime");
     let mut cargo = Command::new(env::var("CARGO").expect("cargo sets it"));
     cargo
         .args(["build", "--release", "--locked", "--manifest-path"])

@@ -2,7 +2,7 @@
 
 When the package was made, functions that their authors declare to depend on nothing but their
 arguments (`functools.lru_cache`) were called as imports call them, and their answers to these
-calls were written down where nothing spoke against it (`crates/answers`). Here each gives them to
+calls were written down where nothing spoke against it (`crates/startup`). Here each gives them to
 the same calls, and makes others anew.
 """
 
@@ -47,7 +47,7 @@ def _remembering(asked, read, root):
 
 
 def call_key(words, named, inside):
-    """The call as it is written down, by whoever looks for answers too (`crates/answers`). A path
+    """The call as it is written down, by whoever looks for answers too (`crates/startup`). A path
     for which `inside` gives its part inside the package is that part, wherever the package lies.
     Raises ValueError for a call that is not written down."""
     words = tuple(_word(word, inside) for word in words)

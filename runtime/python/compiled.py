@@ -3,7 +3,7 @@
 `dataclasses` writes the methods of each class as text and compiles it, and patterns of `re` are
 compiled anew in each process: a tenth of what a program with large packages does until it has
 started. Both depend on nothing but the text and the version of Python. So a package holds what
-its modules compile (`crates/answers`); other texts are compiled as ever.
+its modules compile (`crates/startup`); other texts are compiled as ever.
 """
 
 import marshal

@@ -5,6 +5,13 @@ use anyhow::Result;
 
 /// Runs the task.
 pub fn run() -> Result<()> {
+    code()?;
+    let doc = ["doc", "--workspace", "--no-deps"];
+    shell::run(shell::cargo().args(doc).env("RUSTDOCFLAGS", "--deny warnings"))
+}
+
+/// Formatting and clippy.
+pub fn code() -> Result<()> {
     let cargo = |words: &[&str]| {
         let mut command = shell::cargo();
         command.args(words);
@@ -17,7 +24,5 @@ pub fn run() -> Result<()> {
     let runtime = ["--manifest-path", "runtime/Cargo.toml"];
     shell::run(cargo(&["fmt"]).args(runtime).args(["--", "--check"]))?;
     let clippy = ["clippy", "--release", "--locked", "--target-dir", "target/runtime"];
-    shell::run(cargo(&clippy).args(runtime).args(["--", "--deny", "warnings"]))?;
-    let doc = ["doc", "--workspace", "--no-deps"];
-    shell::run(cargo(&doc).env("RUSTDOCFLAGS", "--deny warnings"))
+    shell::run(cargo(&clippy).args(runtime).args(["--", "--deny", "warnings"]))
 }

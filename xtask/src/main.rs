@@ -5,6 +5,8 @@ mod bench_cold;
 mod bench_packing;
 mod bench_start;
 mod bench_workers;
+mod cargo_tests;
+mod check;
 mod demo;
 #[cfg(test)]
 mod end_to_end;
@@ -63,6 +65,8 @@ enum Task {
     PytorchTests(pytorch_tests::Arguments),
     /// Make a PyTorch source tree that can be built here, in the user's cache (a minute).
     Source(source::Arguments),
+    /// Check formatting, clippy, and what needs neither a PyTorch nor time (three minutes).
+    Check,
     /// Check formatting, clippy and the documentation.
     Lint,
 }
@@ -78,6 +82,7 @@ fn main() -> std::process::ExitCode {
         Task::Repeat(arguments) => repeat::run(&arguments),
         Task::PytorchTests(arguments) => pytorch_tests::run(&arguments),
         Task::Source(arguments) => source::run(&arguments),
+        Task::Check => check::run(),
         Task::Lint => lint::run(),
     };
     match done {

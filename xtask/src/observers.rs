@@ -28,14 +28,11 @@ pub(crate) struct Shared {
     _remover: Child,
 }
 
-/// Packs once for all tests; `None` where the variable that names taper is not set.
-pub(crate) fn shared() -> Option<&'static Shared> {
-    static SHARED: OnceLock<Option<Shared>> = OnceLock::new();
+/// Packs once for all tests.
+pub(crate) fn shared() -> &'static Shared {
+    static SHARED: OnceLock<Shared> = OnceLock::new();
     let make = || {
-        let Some(taper) = std::env::var_os(test::PROGRAM).map(PathBuf::from) else {
-            eprintln!("{} is not set: skipped; use cargo xtask test", test::PROGRAM);
-            return None;
-        };
+        let taper = test::program();
         let place = tempfile::tempdir().unwrap().keep();
         // Nothing is dropped at the end of a program of tests; a pipe is closed.
         let script = "cat >/dev/null; exec rm -rf -- \"$1\"";
@@ -46,9 +43,9 @@ pub(crate) fn shared() -> Option<&'static Shared> {
         let bare = python::bare(&original, &place.join("bare")).unwrap();
         let package = place.join("package");
         operators::pack(&taper, &package, false).unwrap();
-        Some(Shared { original, bare, package, _remover: remover })
+        Shared { original, bare, package, _remover: remover }
     };
-    SHARED.get_or_init(make).as_ref()
+    SHARED.get_or_init(make)
 }
 
 /// Runs a program of `xtask/checks/observers`.
@@ -66,7 +63,7 @@ const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
 /// A program must print the same, and end well, in both places.
 fn check(words: &[&str]) {
-    let Some(shared) = shared() else { return };
+    let shared = shared();
     let hidden = runs::hiding().is_some();
     let places = [
         Place::Original(&shared.original),
@@ -93,8 +90,9 @@ fn check(words: &[&str]) {
 }
 
 #[test]
+#[ignore = "needs a real PyTorch: cargo xtask test"]
 fn one_variable_switches_deferral_off() {
-    let Some(shared) = shared() else { return };
+    let shared = shared();
     let hidden = runs::hiding().is_some();
     let place = Place::Package { bare: &shared.bare, folder: &shared.package, hidden };
     // Whether bodies of modules are deferred after the import.
@@ -129,6 +127,7 @@ fn difference(before: &str, after: &str) -> String {
 macro_rules! programs {
     ($($name:ident: $($word:literal)*;)*) => {
         $(#[test]
+        #[ignore = "needs a real PyTorch: cargo xtask test"]
         fn $name() {
             check(&[$($word),*]);
         })*

@@ -252,15 +252,10 @@ mod tests {
     ];
 
     #[test]
+    #[ignore = "needs a real PyTorch: cargo xtask test"]
     fn tests_of_pytorch_pass_as_before() {
-        let Some(shared) = observers::shared() else { return };
-        let tests = match source::tests() {
-            Ok(tests) => tests,
-            Err(error) => {
-                eprintln!("Debian's source package of PyTorch cannot be had: not run: {error:#}");
-                return;
-            }
-        };
+        let shared = observers::shared();
+        let tests = source::tests().unwrap();
         let helper = operators::helper().unwrap();
         let own = [tests, helper];
         let package = [std::slice::from_ref(&shared.package), &own].concat();

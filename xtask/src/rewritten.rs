@@ -15,14 +15,6 @@ const PACKAGES: [&str; 3] = ["networkx==3.6.1", "pyparsing==3.2.3", "simpy==4.1.
 /// The most scripts of one package.
 const SCRIPTS: usize = 6;
 
-fn taper() -> Option<PathBuf> {
-    let taper = std::env::var_os(test::PROGRAM).map(PathBuf::from);
-    if taper.is_none() {
-        eprintln!("{} is not set: skipped; use cargo xtask test", test::PROGRAM);
-    }
-    taper
-}
-
 /// Adds an import that nothing needs, so that there is something to rewrite.
 fn add_import(script: &Path) -> bool {
     let text = fs::read_to_string(script).unwrap();
@@ -46,8 +38,9 @@ fn fix(taper: &Path, python: &Path, modules: Option<&Path>, paths: &[PathBuf]) -
 }
 
 #[test]
+#[ignore = "needs a real PyTorch: cargo xtask test"]
 fn examples_give_the_same_results() {
-    let Some(taper) = taper() else { return };
+    let taper = test::program();
     let place = tempfile::tempdir().unwrap();
     for example in EXAMPLES {
         let python = example.python().unwrap();
@@ -104,8 +97,9 @@ fn scripts(folder: &Path) -> Vec<PathBuf> {
 }
 
 #[test]
+#[ignore = "needs a real PyTorch: cargo xtask test"]
 fn scripts_of_other_packages_print_the_same() {
-    let Some(taper) = taper() else { return };
+    let taper = test::program();
     let place = tempfile::tempdir().unwrap();
     let python = Example::named("classify").unwrap().python().unwrap();
     let mut rewritten = 0;

@@ -20,7 +20,34 @@ pub fn run() -> Result<()> {
         environment(name)?;
     }
     crate::operators::helper()?;
-    Ok(())
+    build_modules()?;
+    need_headers()
+}
+
+/// The folder of modules that builds of Python packages need, those of PyTorch among them.
+pub fn build_modules() -> Result<PathBuf> {
+    let folder = examples::cache()?.join("build-modules");
+    let parts = ["setuptools", "wheel", "yaml", "typing_extensions.py"];
+    if !parts.iter().all(|part| folder.join(part).exists()) {
+        remove(&folder)?;
+        let mut install = Environment::new(examples::BASE)?.command();
+        install.args(["-m", "pip", "install", "--no-input", "--quiet", "--no-deps"]);
+        install.args(["--disable-pip-version-check", "--target"]).arg(&folder);
+        install.args(["setuptools==80.9.0", "wheel==0.45.1", "pyyaml==6.0.3"]);
+        shell::run(install.arg("typing_extensions==4.15.0"))
+            .context("cannot install what builds of Python packages need")?;
+    }
+    Ok(folder)
+}
+
+/// Tests build modules for the interpreter of the environments.
+fn need_headers() -> Result<()> {
+    let program = "import os, sysconfig; os.stat(sysconfig.get_path('include') + '/Python.h')";
+    let mut ask = Environment::new(examples::BASE)?.command();
+    if shell::succeeds(ask.args(["-c", program])) {
+        return Ok(());
+    }
+    install(&[&format!("python{}-dev", python::VERSION)])
 }
 
 /// Makes one environment, unless it is there; waits for another process that does.

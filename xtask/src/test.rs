@@ -1,8 +1,9 @@
 //! `cargo xtask test`: every test, those that need the environments included.
 
 use crate::fingerprint::Fingerprint;
-use crate::{examples, fuzz, packages, python, setup, shell, source};
+use crate::{cargo_tests, examples, fuzz, packages, python, setup, shell, source};
 use anyhow::{Context, Result};
+use std::process::Command;
 
 /// Tests that need an environment with torch read its folder from here.
 pub const ENVIRONMENT: &str = "TAPER_TEST_ENV";
@@ -13,17 +14,54 @@ pub const EXAMPLES: &str = "TAPER_TEST_EXAMPLES";
 /// And the folder of the environment of other programs' distributions from here.
 pub const STRANGERS: &str = "TAPER_TEST_STRANGERS";
 
-/// Tests of the program itself read the path of its release from here.
+/// Tests of the program itself read its path from here.
 pub const PROGRAM: &str = "TAPER_TEST_BINARY";
+
+/// And a folder of modules that builds of Python packages need from here.
+pub const MODULES: &str = "TAPER_TEST_MODULES";
 
 /// Tests on a source tree of PyTorch read its folder from here. It is there once
 /// `cargo xtask source` has run.
 pub const SOURCE: &str = "TAPER_TEST_SOURCE";
 
+/// The program that [`PROGRAM`] names.
+#[cfg(test)]
+pub fn program() -> std::path::PathBuf {
+    std::env::var_os(PROGRAM).expect("cargo xtask test sets it").into()
+}
+
+/// Tests that this machine may be unable to run, with what they need, whether that is here, and how
+/// it can be had.
+fn unable() -> Vec<(&'static str, &'static str)> {
+    let mount = "mount -t tmpfs tmpfs /mnt";
+    let apart = |words: &[&str]| {
+        shell::succeeds(Command::new("unshare").args(words).args(["--mount", "sh", "-c", mount]))
+    };
+    let needs = [
+        ("a_disk_that_is_full", "the right to mount a file system", apart(&[])),
+        (
+            "a_read_only_file_system_will_do",
+            "the right to mount a file system in a namespace of its own",
+            apart(&["--user", "--map-root-user"]),
+        ),
+        (
+            "tests_of_pytorch_pass_as_before",
+            "Debian's source package of PyTorch",
+            source::tests().is_ok(),
+        ),
+        (
+            "the_real_tree_knows_what_is_chosen_for_it",
+            "a source tree of PyTorch (cargo xtask source)",
+            source::tree().is_ok_and(|tree| tree.exists()),
+        ),
+    ];
+    needs.into_iter().filter(|need| !need.2).map(|(test, what, _)| (test, what)).collect()
+}
+
 /// Runs the task.
 pub fn run() -> Result<()> {
     setup::run()?;
-    let taper = packages::build()?;
+    let taper = packages::build_for_tests()?;
 
     let mut before = Vec::new();
     for name in examples::ENVIRONMENTS {
@@ -36,32 +74,38 @@ pub fn run() -> Result<()> {
         .env(ENVIRONMENT, examples::environment("classify")?)
         .env(EXAMPLES, examples::environment("examples")?)
         .env(STRANGERS, examples::environment(examples::STRANGERS)?)
+        .env(MODULES, setup::build_modules()?)
+        .env(SOURCE, source::tree()?)
         .env(PROGRAM, taper);
-    let tree = source::tree()?;
-    if tree.exists() {
-        command.env(SOURCE, tree);
+    let unable = unable();
+    command.args(["--", "--include-ignored"]);
+    for (test, _) in &unable {
+        command.args(["--skip", test]);
     }
-    let tests = shell::run(&mut command);
+    let mut counts = cargo_tests::run(&mut command)?;
     // What runs inside the interpreter, in the other versions of it that are here.
-    let mut others = Ok(());
     for python in python::others() {
         let packed = ["modules", "cold", "learn", "collector", "answers"];
         for (package, tests) in [("taper", &packed[..]), ("taper-package", &["once", "deferred"])] {
             let mut command = shell::cargo();
-            command.args(["test", "--package", package]).env("TAPER_TEST_PYTHON", &python);
+            command.args(["test", "--no-fail-fast", "--package", package]);
+            command.env("TAPER_TEST_PYTHON", &python);
             for test in tests {
                 command.args(["--test", test]);
             }
-            let done = shell::run(&mut command);
-            others = others.and(done.with_context(|| format!("with {}", python.display())));
+            let done = cargo_tests::run(&mut command);
+            counts.merge(done.with_context(|| format!("with {}", python.display()))?);
         }
     }
     // Said even where a test failed: a changed environment explains later failures.
     for (fingerprint, folder) in before {
         fingerprint.check(&folder).context("the tests must leave the environments alone")?;
     }
-    tests?;
-    others?;
+    counts.tell();
+    for (test, what) in &unable {
+        eprintln!("not run: {test}: there is no {what} here");
+    }
+    cargo_tests::passed(&counts)?;
     // Ten seconds for each target find what breaks at once.
     fuzz::fuzz(10, None)
 }

@@ -252,6 +252,13 @@ impl<'a> Library<'a> {
             .unwrap_or_default()
     }
 
+    /// The build id note, if there is one, in hexadecimal as `readelf -n` shows it.
+    pub fn build_id_text(&self) -> Option<String> {
+        let digit = |number: u8| char::from_digit(u32::from(number), 16).unwrap_or('0');
+        let id = self.build_id()?.iter();
+        Some(id.flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect())
+    }
+
     /// The build id note's bytes, if there is one.
     pub fn build_id(&self) -> Option<&'a [u8]> {
         self.headers.iter().filter(|header| header.kind == segment::NOTE).find_map(|note| {

@@ -16,6 +16,16 @@ pub enum Cold {
     Drop,
 }
 
+impl Cold {
+    /// Its name in a package, and as it is typed.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Keep => "keep",
+            Self::Drop => "drop",
+        }
+    }
+}
+
 /// What a person decides.
 #[derive(Debug, Clone, Default)]
 pub struct Options {

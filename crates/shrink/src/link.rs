@@ -326,9 +326,9 @@ pub(crate) fn check(
     let at = written.dynamic(tag::SYMTAB).unwrap_or(0);
     let (before, after) = (original.symbols().map_err(|_| at)?, written.symbols().map_err(|_| at)?);
     let Some((last, after)) = after.split_last() else { return Err(at) };
-    if before.len() != after.len()
-        || (last.name, last.info, last.is_defined()) != (FUNCTION, 0x12, false)
-    {
+    let is_ours = (last.name, last.info, last.other) == (FUNCTION, 0x12, 0)
+        && (last.section, last.address, last.size) == (0, 0, 0);
+    if before.len() != after.len() || !is_ours || last.version > GLOBAL {
         return Err(at);
     }
     for (index, (mine, theirs)) in before.iter().zip(after).enumerate() {

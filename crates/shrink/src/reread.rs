@@ -6,7 +6,7 @@ use crate::cold::{self, Revive};
 use crate::original::Original;
 use elf::{PAGE, PageSet, tag};
 use object::LittleEndian as LE;
-use object::elf::{FileHeader64, PT_GNU_STACK, PT_LOAD, PT_PHDR, ProgramHeader64};
+use object::elf::{FileHeader64, PF_R, PF_X, PT_GNU_STACK, PT_LOAD, PT_PHDR, ProgramHeader64};
 use object::read::elf::{FileHeader, ProgramHeader};
 use std::ops::Range;
 
@@ -137,11 +137,18 @@ fn segments(old: &Image<'_>, new: &Image<'_>, allowed: &Allowed) -> Result<(), E
         let end = offset + segment.p_filesz(LE);
         let tables = (offset..end).contains(&table) || (start >= last && end == table);
         if tables || allowed.code == Some(start) {
-            let strange = tables && segment.p_flags(LE).0 != object::elf::PF_R.0;
-            if strange || writable(segment) || start < last {
-                return differs("the place of the program headers", start);
+            let rights = if tables { PF_R.0 } else { PF_R.0 | PF_X.0 };
+            if segment.p_flags(LE).0 != rights || start < last {
+                return differs("the place or rights of new tables and code", start);
             }
             continue;
+        }
+        let holds = |load: &&Segment| {
+            let from = load.p_vaddr(LE);
+            (from..from + load.p_memsz(LE)).contains(&start)
+        };
+        if old.loads().find(holds).map(|load| load.p_flags(LE)) != Some(segment.p_flags(LE)) {
+            return differs("the rights of a segment", start);
         }
         let Some(before) = old.at(start..start.saturating_add(bytes.len() as u64)) else {
             return differs("a segment that the original does not have", start);

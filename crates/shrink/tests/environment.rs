@@ -19,11 +19,10 @@ fn libraries(folder: &Path, found: &mut Vec<PathBuf>) {
 }
 
 #[test]
+#[ignore = "needs a real PyTorch: cargo xtask test"]
 fn every_library_is_cut_and_read_again() {
-    let Some(place) = std::env::var_os("TAPER_TEST_ENV") else {
-        eprintln!("TAPER_TEST_ENV is not set: skipped");
-        return;
-    };
+    let place =
+        std::env::var_os("TAPER_TEST_ENV").expect("TAPER_TEST_ENV is set by cargo xtask test");
     let mut found = Vec::new();
     libraries(&Path::new(&place).join("lib"), &mut found);
     found.sort();

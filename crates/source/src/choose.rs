@@ -24,6 +24,16 @@ pub enum Product {
     Lite,
 }
 
+impl Product {
+    /// Its name in a description, and as it is typed.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Python => "python",
+            Self::Lite => "lite",
+        }
+    }
+}
+
 /// The processors that the result runs on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub enum Processor {

@@ -101,6 +101,13 @@ pub struct RunArguments {
     pub stop_after: Option<Duration>,
 }
 
+impl RunArguments {
+    /// The runs, none of which is made yet.
+    pub fn runs(&self) -> workload::Runs {
+        workload::Runs::new(self.runs, self.stop_after)
+    }
+}
+
 /// A device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Target {
@@ -133,13 +140,13 @@ pub enum Cpu {
 }
 
 impl Cpu {
-    /// Its name as it is typed.
-    pub fn name(self) -> &'static str {
+    /// The processors that a package must run on.
+    pub fn processors(self) -> workload::Cpu {
         match self {
-            Self::Any => "any",
-            Self::V3 => "x86-64-v3",
-            Self::V4 => "x86-64-v4",
-            Self::Native => "native",
+            Self::Any => workload::Cpu::Any,
+            Self::V3 => workload::Cpu::V3,
+            Self::V4 => workload::Cpu::V4,
+            Self::Native => workload::Cpu::Native,
         }
     }
 }
@@ -154,14 +161,6 @@ pub enum Cold {
 }
 
 impl Cold {
-    /// Its name in a package.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Keep => "keep",
-            Self::Drop => "drop",
-        }
-    }
-
     /// The planner's word for it.
     pub fn plan(self) -> plan::Cold {
         match self {
@@ -214,9 +213,9 @@ pub struct Pack {
     /// How hard to compress what the package holds compressed.
     #[arg(long, value_enum, default_value_t = Level::Default)]
     pub level: Level,
-    /// Run the body of every module when it is imported, and every function when it is called,
-    /// as Python does. Otherwise, with --cold keep, some bodies wait until something could see
-    /// that they have not run, and functions remember what they read the package's files for.
+    /// Run every module when it is imported, and every function when it is called, as Python
+    /// does. Otherwise, with --cold keep, some modules are deferred until something could see that
+    /// they have not run, and functions remember what they read the package's files for.
     #[arg(long)]
     pub eager: bool,
     /// Keep a distribution, module, file or library whole.
@@ -374,11 +373,11 @@ pub enum Product {
 }
 
 impl Product {
-    /// Its name as it is typed.
-    pub fn name(self) -> &'static str {
+    /// What is built.
+    pub fn built(self) -> source::choose::Product {
         match self {
-            Self::Python => "python",
-            Self::Lite => "lite",
+            Self::Python => source::choose::Product::Python,
+            Self::Lite => source::choose::Product::Lite,
         }
     }
 }

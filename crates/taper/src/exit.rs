@@ -1,5 +1,6 @@
 //! Exit codes.
 
+use report::BadInput;
 use std::process::ExitCode;
 
 /// What the exit code says.
@@ -19,23 +20,6 @@ impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(exit as u8)
     }
-}
-
-/// An error of the user's input that no crate has a type for.
-#[derive(Debug)]
-pub struct BadInput(pub String);
-
-impl std::fmt::Display for BadInput {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for BadInput {}
-
-/// A [`BadInput`] as the error of a command.
-pub fn bad_input(message: impl Into<String>) -> anyhow::Error {
-    anyhow::Error::new(BadInput(message.into()))
 }
 
 /// The exit code for an error: whose fault it is. What nobody claimed is taper's.

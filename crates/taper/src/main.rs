@@ -1,61 +1,13 @@
 //! `taper` makes the PyTorch that an application deploys small.
 
-mod absent;
 mod args;
-mod build_command;
-mod build_product;
-mod build_run;
-mod build_text;
-mod build_tools;
-mod build_uses;
-mod build_work;
-mod capability;
-mod cold;
-mod deferral;
-mod dry_run;
+mod commands;
 mod exit;
-mod explain_answers;
-mod explain_code;
-mod explain_command;
-mod explain_files;
-mod explain_gpu;
-mod explain_modules;
-mod explain_names;
-mod explain_original;
-mod explain_symbols;
-mod explain_text;
-mod headers;
-mod inspect_command;
-mod interrupt;
-mod lint_command;
-mod lint_files;
-mod manifest;
-mod modules;
-mod ops_command;
-mod pack;
-mod packing;
-mod plan_record;
-mod printer;
-mod profiled;
-mod proofs;
-mod recorded_operators;
-mod remembered;
-mod restored;
-mod runs;
-mod scope;
-mod signatures;
-mod summary;
-mod symbol_names;
-mod target_view;
-mod trace;
-mod unchanged;
-mod unit;
-mod verify_command;
-mod write;
 
 use args::{Arguments, Command};
 use clap::Parser;
 use exit::Exit;
+use report::Printer;
 
 fn main() -> std::process::ExitCode {
     let arguments = match Arguments::try_parse() {
@@ -64,27 +16,38 @@ fn main() -> std::process::ExitCode {
             // Help and version are not errors; everything else is bad usage.
             let exit = if error.use_stderr() { Exit::BadInput } else { Exit::Done };
             let _ = error.print();
+            if unknown_word(&error) {
+                eprintln!("the command that starts the application comes after --");
+            }
             return exit.into();
         }
     };
-    let printer = printer::Printer::new(&arguments.global);
-    let _temporary = interrupt::temporary();
+    let printer = Printer::new(arguments.global.quiet);
+    let _temporary = signals::temporary();
     let result = match arguments.command {
-        Command::Inspect(command) => inspect_command::run(&command, &arguments.global, &printer),
-        Command::Trace(command) => trace::run(&command, &arguments.global, &printer),
-        Command::Pack(command) => pack::run(&command, &arguments.global, &printer),
-        Command::Explain(command) => explain_command::run(&command, &arguments.global, &printer),
-        Command::Lint(command) => lint_command::run(&command, &arguments.global, &printer),
-        Command::Ops(command) => ops_command::run(&command, &arguments.global, &printer),
-        Command::Build(command) => build_command::run(&command, &arguments.global, &printer),
-        Command::Verify(command) => verify_command::run(&command, &arguments.global, &printer),
+        Command::Inspect(command) => commands::inspect::run(&command, &arguments.global, &printer),
+        Command::Trace(command) => commands::trace::run(&command, &arguments.global, &printer),
+        Command::Pack(command) => commands::pack::run(&command, &arguments.global, &printer),
+        Command::Explain(command) => commands::explain::run(&command, &arguments.global, &printer),
+        Command::Lint(command) => commands::lint::run(&command, &arguments.global, &printer),
+        Command::Ops(command) => commands::ops::run(&command, &arguments.global, &printer),
+        Command::Build(command) => commands::build::run(&command, &arguments.global, &printer),
+        Command::Verify(command) => commands::verify::run(&command, &arguments.global, &printer),
     };
     match result {
         Ok(exit) => exit.into(),
         Err(error) => {
-            interrupt::give_way(std::time::Duration::ZERO);
-            printer::Printer::error(&error);
+            signals::give_way(std::time::Duration::ZERO);
+            Printer::error(&error);
             exit::of(&error).into()
         }
     }
+}
+
+/// Whether a word that is no option stands where none may, as a command without `--` does.
+fn unknown_word(error: &clap::Error) -> bool {
+    use clap::error::{ContextKind, ContextValue, ErrorKind};
+    let word = error.get(ContextKind::InvalidArg);
+    error.kind() == ErrorKind::UnknownArgument
+        && matches!(word, Some(ContextValue::String(word)) if !word.starts_with('-'))
 }

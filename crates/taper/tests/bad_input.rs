@@ -203,19 +203,14 @@ for name in sorted(glob.glob(os.path.dirname(torch.__file__) + '/lib/*.so')):
 }
 
 #[test]
+#[ignore = "needs the right to mount a file system: cargo xtask test"]
 fn a_disk_that_is_full() {
     let world = World::new(true);
     let small = world.path("small");
     fs::create_dir(&small).unwrap();
-    let mounted = Command::new("mount")
-        .args(["-t", "tmpfs", "-o", "size=16k", "tmpfs"])
-        .arg(&small)
-        .output()
-        .is_ok_and(|done| done.status.success());
-    if !mounted {
-        eprintln!("a small file system cannot be mounted here: skipped");
-        return;
-    }
+    let words = ["-t", "tmpfs", "-o", "size=16k", "tmpfs"];
+    let mounted = Command::new("mount").args(words).arg(&small).output().unwrap();
+    assert!(mounted.status.success(), "{}", String::from_utf8_lossy(&mounted.stderr));
     let words = ["pack", "--to", "small/out", "--cpu", "native"];
     let done = world.taper(&words);
     let left = fs::read_dir(&small).unwrap().count();

@@ -107,12 +107,6 @@ impl Place {
     }
 }
 
-fn has_tools() -> bool {
-    ["cmake", "ninja", "strip", "c++"].iter().all(|tool| {
-        Command::new(tool).arg("--version").output().is_ok_and(|done| done.status.success())
-    })
-}
-
 const LITE: [&str; 10] = [
     "--source",
     "pytorch",
@@ -127,11 +121,8 @@ const LITE: [&str; 10] = [
 ];
 
 #[test]
+#[ignore = "needs cmake, ninja, strip and a C++ compiler: cargo xtask test"]
 fn a_build_is_configured_compiled_stripped_and_gone_on_with() {
-    if !has_tools() {
-        eprintln!("skipped: cmake, ninja, c++ or strip is missing");
-        return;
-    }
     let place = Place::new();
     let done = place.run(&LITE);
     let said = String::from_utf8_lossy(&done.stderr);
@@ -180,17 +171,10 @@ setuptools.setup(name='torch', version='2.6.0', packages=['torch'], package_data
 ";
 
 #[test]
+#[ignore = "needs setuptools, wheel and Python.h: cargo xtask test"]
 fn a_python_build_becomes_a_folder_that_python_imports() {
-    let program = "import setuptools, wheel";
-    let modules = Command::new("python3").args(["-c", program]).output();
-    let headers = "import os, sysconfig\n\
-                   os.stat(os.path.join(sysconfig.get_paths()['include'], 'Python.h'))";
-    let headers = Command::new("python3").args(["-c", headers]).output();
-    let is_there = |done: std::io::Result<Output>| done.is_ok_and(|done| done.status.success());
-    if !has_tools() || !is_there(modules) || !is_there(headers) {
-        eprintln!("skipped: a build tool, setuptools, wheel or Python.h is missing");
-        return;
-    }
+    let named = |name| PathBuf::from(std::env::var_os(name).expect("cargo xtask test sets it"));
+    let python = named("TAPER_TEST_ENV").join("bin/python");
     let place = Place::new();
     place.write("pytorch/CMakeLists.txt", PYTHON);
     place.write("pytorch/caffe2/x.cpp", "extern \"C\" int twice(int x) { return 2 * x; }\n");
@@ -198,13 +182,17 @@ fn a_python_build_becomes_a_folder_that_python_imports() {
     let init = "import ctypes, os\n\
                 library = ctypes.CDLL(os.path.dirname(__file__) + '/lib/libtorch_cpu.so')\n";
     place.write("pytorch/torch/__init__.py", init);
-    let done = place.run(&["--source", "pytorch", "--to", "out", "--work", "work"]);
+    let mut command = place.command(&["--source", "pytorch", "--to", "out", "--work", "work"]);
+    command.arg("--build-python").arg(&python).env("PYTHONPATH", named("TAPER_TEST_MODULES"));
+    let done = command.output().unwrap();
     let said = String::from_utf8_lossy(&done.stderr);
     assert_eq!(done.status.code(), Some(0), "{said}");
     assert!(said.contains("use with: PYTHONPATH="), "{said}");
+    // Without a torch of its own.
     let program = "import torch; print(torch.library.twice(21))";
-    let mut run = Command::new("python3");
-    let done = run.args(["-c", program]).env("PYTHONPATH", place.path("out")).output().unwrap();
+    let mut run = Command::new(&python);
+    let done =
+        run.args(["-S", "-c", program]).env("PYTHONPATH", place.path("out")).output().unwrap();
     assert_eq!(String::from_utf8_lossy(&done.stdout).trim(), "42");
     let library = fs::read(place.path("out/torch/lib/libtorch_cpu.so")).unwrap();
     assert!(memchr::memmem::find(&library, b".debug_info").is_none(), "it was not stripped");
@@ -214,10 +202,8 @@ fn a_python_build_becomes_a_folder_that_python_imports() {
 }
 
 #[test]
+#[ignore = "needs cmake, ninja, strip and a C++ compiler: cargo xtask test"]
 fn an_option_that_cmake_does_not_use_and_a_build_that_fails_are_said() {
-    if !has_tools() {
-        return;
-    }
     let place = Place::new();
     // The tree asks for the name where no run of CMake comes by.
     let asked = "if(FALSE)\n  if(NEVER_SEEN)\n  endif()\nendif()\n";
@@ -229,10 +215,8 @@ fn an_option_that_cmake_does_not_use_and_a_build_that_fails_are_said() {
 }
 
 #[test]
+#[ignore = "needs cmake, ninja, strip and a C++ compiler: cargo xtask test"]
 fn an_interrupted_build_leaves_no_part_of_out_and_can_go_on() {
-    if !has_tools() {
-        return;
-    }
     let place = Place::new();
     let slow = format!("{LIBRARY}add_custom_target(slow ALL COMMAND sleep 600)\n");
     place.write("pytorch/caffe2/CMakeLists.txt", &slow);
@@ -276,15 +260,19 @@ fn missing_programs_are_named_with_what_to_install() {
     }
     assert!(!place.path("work").exists());
     place.nothing_written();
-    if has_tools() {
-        fs::remove_dir_all(place.path("modules")).unwrap();
-        // Without site-packages no interpreter has it.
-        place.write(
-            "modules/sitecustomize.py",
-            "import sys\nsys.path[:] = [p for p in sys.path if 'packages' not in p]\n",
-        );
-        place.refuses(2, &["yaml", "pip install pyyaml"], &LITE);
-    }
+}
+
+#[test]
+#[ignore = "needs cmake, ninja, strip and a C++ compiler: cargo xtask test"]
+fn modules_that_a_build_needs_are_named() {
+    let place = Place::new();
+    fs::remove_dir_all(place.path("modules")).unwrap();
+    // Without site-packages no interpreter has it.
+    place.write(
+        "modules/sitecustomize.py",
+        "import sys\nsys.path[:] = [p for p in sys.path if 'packages' not in p]\n",
+    );
+    place.refuses(2, &["yaml", "pip install pyyaml"], &LITE);
 }
 
 #[test]
@@ -357,11 +345,10 @@ fn a_dry_run_says_what_would_be_done_and_does_nothing() {
 
 /// The real tree, where `cargo xtask source` has made it.
 #[test]
+#[ignore = "needs PyTorch's sources: cargo xtask source, then test"]
 fn the_real_tree_knows_what_is_chosen_for_it() {
-    let Some(tree) = std::env::var_os("TAPER_TEST_SOURCE") else {
-        eprintln!("skipped: TAPER_TEST_SOURCE names no tree");
-        return;
-    };
+    let tree = std::env::var_os("TAPER_TEST_SOURCE")
+        .expect("TAPER_TEST_SOURCE is set by cargo xtask test");
     let tree = tree.to_string_lossy().into_owned();
     let place = Place::new();
     for product in ["python", "lite"] {

@@ -112,6 +112,7 @@ fn a_removed_module_is_gone_and_an_upgrade_is_whole() {
 }
 
 #[test]
+#[ignore = "needs Python.h and a C compiler: cargo xtask test"]
 fn a_new_shared_library_in_a_package_is_loaded() {
     let world = world();
     let out = pack(&world, "keep");
@@ -124,10 +125,6 @@ fn a_new_shared_library_in_a_package_is_loaded() {
     let told = Command::new(&python).args(["-c", code]).output().unwrap();
     let told = String::from_utf8(told.stdout).unwrap();
     let (include, suffix) = told.trim().split_once(' ').unwrap();
-    if !Path::new(include).join("Python.h").exists() {
-        eprintln!("this Python has no headers: skipped");
-        return;
-    }
     let library = out.join(format!("foo/made{suffix}"));
     let built = Command::new("cc")
         .args(["-shared", "-fPIC", "-I", include, "-o"])

@@ -235,6 +235,7 @@ for n in range(2000):
 }
 
 #[test]
+#[ignore = "needs the right to mount a file system: cargo xtask test"]
 fn a_read_only_file_system_will_do() {
     let program = "
 import errno, torch
@@ -246,8 +247,7 @@ except OSError as error:
     assert error.errno == errno.EROFS, error
 else:
     raise AssertionError('it can be written')";
-    // The mount is seen by these processes only. Where not even root may make one (in some
-    // containers), there is no read-only file system to be had.
+    // The mount is seen by these processes only.
     let mount = "mount --bind \"$1\" \"$1\" && mount -o remount,ro,bind \"$1\" || exit 99
 shift; exec \"$@\"";
     let mut command = Command::new("unshare");
@@ -256,10 +256,6 @@ shift; exec \"$@\"";
     let done = command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
     let done = done.env("PYTHONPATH", dist()).output().unwrap();
     let said = String::from_utf8_lossy(&done.stderr);
-    if done.status.code() == Some(99) || said.contains("unshare failed") {
-        eprintln!("not tested, mounting is not permitted: {said}");
-        return;
-    }
     assert!(done.status.success(), "{said}");
 }
 
@@ -279,6 +275,7 @@ fn strip_leaves_libraries_as_they_work() {
 }
 
 #[test]
+#[ignore = "needs gdb: cargo xtask test"]
 fn a_debugger_runs_a_program_and_sees_its_frames() {
     // A fault brings a page back, so it is no reason to stop.
     let commands = [
@@ -298,11 +295,7 @@ fn a_debugger_runs_a_program_and_sees_its_frames() {
     let program = "import torch; print('wrong:', torch.library.small_stack())";
     gdb.arg("--args").arg(&many::packed().python).args(["-c", program]);
     gdb.env_clear().env("PYTHONPATH", dist()).env("PATH", "/usr/bin:/bin");
-    let Ok(done) = gdb.output() else {
-        // `cargo xtask test` installs it.
-        assert!(std::env::var_os("TAPER_TEST_BINARY").is_none(), "gdb is not there");
-        return;
-    };
+    let done = gdb.output().unwrap();
     let said = String::from_utf8_lossy(&done.stdout).into_owned();
     let errors = String::from_utf8_lossy(&done.stderr);
     for word in ["many.so", "wrong: 0", "exited normally"] {

@@ -70,3 +70,39 @@ fn files_of_a_crate_do_not_import_each_other_in_circles() {
     }
     assert_eq!(circles.iter().map(String::as_str).collect::<Vec<_>>(), KNOWN);
 }
+
+/// Lines of the largest crate, but for the one that compiles TorchScript; and of the command line,
+/// which holds no phase of any command.
+const LINES: usize = 3500;
+const LARGER: [(&str, usize); 1] = [("operators", 5500)];
+const COMMAND_LINE: usize = 2000;
+
+/// Lines of Rust and Python in a folder and those below it.
+fn lines(folder: &Path) -> usize {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let code = |path: &Path| path.extension().is_some_and(|end| end == "rs" || end == "py");
+    entries
+        .map(|path| match path.is_dir() {
+            true => lines(&path),
+            false if code(&path) => fs::read_to_string(&path).unwrap().lines().count(),
+            false => 0,
+        })
+        .sum()
+}
+
+#[test]
+fn crates_are_of_a_size_to_be_read() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../crates");
+    let mut too_large = Vec::new();
+    for entry in fs::read_dir(root).unwrap() {
+        let folder = entry.unwrap().path();
+        let name = folder.file_name().unwrap().to_str().unwrap().to_owned();
+        let larger = LARGER.iter().find(|(one, _)| *one == name).map(|(_, most)| *most);
+        let most = if name == "taper" { COMMAND_LINE } else { larger.unwrap_or(LINES) };
+        let count = lines(&folder.join("src"));
+        if count > most {
+            too_large.push(format!("{name}: {count} lines, at most {most}"));
+        }
+    }
+    assert!(too_large.is_empty(), "{too_large:#?}");
+}
