@@ -4,7 +4,7 @@ use crate::examples::{self, Example};
 use crate::measure::Summary;
 use crate::operators;
 use crate::runs::Place;
-use crate::{packages, python, shell};
+use crate::{packages, python, setup, shell};
 use anyhow::{Context, Result, bail};
 use std::ffi::OsString;
 use std::path::Path;
@@ -18,7 +18,7 @@ pub fn faults(taper: &Path, scratch: &Path) -> Result<()> {
     pack.arg("pack").arg("--python").arg(example.python()?).arg("--to").arg(&package);
     packages::quietly(pack.args(["--no-verify", "--", "python", "-c", "import torch"]))?;
     let bare = python::bare(&example.python()?, &scratch.join("bare-faults"))?;
-    let paths = std::env::join_paths([&package, &operators::helper()?])?;
+    let paths = std::env::join_paths([&package, &setup::database_modules()?])?;
     let script = examples::repository().join("xtask/checks/operators.py");
     let mut command = std::process::Command::new(bare);
     command.env_clear().env("PYTHONPATH", paths).env("TAPER_LOG", "1").env("HOME", scratch);

@@ -1,7 +1,7 @@
 //! `cargo xtask source --lite`: the lite product, built and run.
 
 use crate::examples::Example;
-use crate::{packages, setup, shell, source};
+use crate::{packages, setup, shell};
 use anyhow::{Context, Result};
 use serde_json::Value;
 use std::fs;
@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Builds the lite product for resnet18's operators, links a program with it, runs the saved
-/// model, and compares with what the installed PyTorch computes.
-pub fn run(tree: &Path, work: Option<&Path>) -> Result<()> {
+/// model, and compares with what the installed PyTorch computes. `python` has what the build needs.
+pub fn run(tree: &Path, python: &Path, work: Option<&Path>) -> Result<()> {
     setup::run()?;
     let taper = packages::build()?;
     let place = tempfile::tempdir()?;
@@ -28,7 +28,7 @@ pub fn run(tree: &Path, work: Option<&Path>) -> Result<()> {
     let mut build = Command::new(taper);
     build.args(["build", "--json", "--product", "lite", "--cpu", "x86-64-v3", "--source"]);
     build.arg(tree).arg("--operators").arg(folder.join("operators.txt")).arg("--to").arg(&out);
-    build.arg("--build-python").arg(source::interpreter()?);
+    build.arg("--build-python").arg(python);
     if let Some(work) = work {
         build.arg("--work").arg(work);
     }

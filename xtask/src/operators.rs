@@ -2,7 +2,7 @@
 //! and in a package.
 
 use crate::examples::{self, Example};
-use crate::{packages, python, runs, setup, shell};
+use crate::{packages, python, runs, setup};
 use anyhow::{Context, Result, bail};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -64,7 +64,7 @@ pub fn pack(taper: &Path, package: &Path, drop: bool) -> Result<()> {
     command.arg(if drop { "drop" } else { "keep" }).args(["--", "python"]);
     if drop {
         command.arg(script()).args(["--ops", "add", "-o", "/dev/null"]);
-        command.env("PYTHONPATH", helper()?);
+        command.env("PYTHONPATH", setup::database_modules()?);
     } else {
         command.args(["-c", "import torch"]);
     }
@@ -81,7 +81,7 @@ pub fn digest(package: Option<&Path>, out: &Path, words: &[String]) -> Result<()
     let bare = python::bare(&original, &scratch.path().join("bare"))?;
     let mut command = Command::new(if package.is_some() { &bare } else { &original });
     let mut paths: Vec<PathBuf> = package.map(Path::to_path_buf).into_iter().collect();
-    paths.push(helper()?);
+    paths.push(setup::database_modules()?);
     command.env_clear().env("PYTHONPATH", std::env::join_paths(paths)?);
     command.env("PYTHONHASHSEED", "0").env("HOME", scratch.path());
     command.arg(script()).arg("-o").arg(out).args(words);
@@ -134,20 +134,4 @@ fn lines(path: &Path) -> Result<BTreeMap<String, String>> {
 
 fn script() -> OsString {
     examples::repository().join("xtask/checks/operators.py").into()
-}
-
-/// The folder of what the database needs besides PyTorch, setuptools among it, which is in
-/// no package; made once.
-pub fn helper() -> Result<PathBuf> {
-    let folder = examples::cache()?.join("operators");
-    let parts = ["expecttest/__init__.py", "setuptools/__init__.py"];
-    if parts.iter().all(|part| folder.join(part).exists()) {
-        return Ok(folder);
-    }
-    let mut install = Command::new(Example::named("classify")?.python()?);
-    install.args(["-m", "pip", "install", "--no-input", "--quiet", "--no-deps"]);
-    install.args(["--disable-pip-version-check", "--target"]).arg(&folder);
-    install.args(["expecttest==0.3.0", "setuptools==80.9.0"]);
-    shell::run(&mut install).context("cannot install what the operator database needs")?;
-    Ok(folder)
 }

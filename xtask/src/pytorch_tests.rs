@@ -238,7 +238,7 @@ impl Two {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{observers, operators};
+    use crate::observers;
 
     /// Files that also today's PyTorch, for which they were not written, can import.
     const SAMPLED: [&str; 7] = [
@@ -256,7 +256,7 @@ mod tests {
     fn tests_of_pytorch_pass_as_before() {
         let shared = observers::shared();
         let tests = source::tests().unwrap();
-        let helper = operators::helper().unwrap();
+        let helper = setup::database_modules().unwrap();
         let own = [tests, helper];
         let package = [std::slice::from_ref(&shared.package), &own].concat();
         let two = Two {

@@ -19,23 +19,38 @@ pub fn run() -> Result<()> {
     for name in examples::ENVIRONMENTS {
         environment(name)?;
     }
-    crate::operators::helper()?;
+    database_modules()?;
     build_modules()?;
     need_headers()
 }
 
 /// The folder of modules that builds of Python packages need, those of PyTorch among them.
 pub fn build_modules() -> Result<PathBuf> {
-    let folder = examples::cache()?.join("build-modules");
-    let parts = ["setuptools", "wheel", "yaml", "typing_extensions.py"];
+    modules(
+        "build-modules",
+        &["setuptools", "wheel", "yaml", "typing_extensions.py"],
+        &["setuptools==80.9.0", "wheel==0.45.1", "pyyaml==6.0.3", "typing_extensions==4.15.0"],
+    )
+}
+
+/// The folder of modules that PyTorch's operator database needs besides PyTorch, setuptools among
+/// them, which is in no package.
+pub fn database_modules() -> Result<PathBuf> {
+    let parts = ["expecttest/__init__.py", "setuptools/__init__.py"];
+    modules("operators", &parts, &["expecttest==0.3.0", "setuptools==80.9.0"])
+}
+
+/// A folder in the cache with these requirements, of which these `parts` are there once it is
+/// made.
+fn modules(name: &str, parts: &[&str], requirements: &[&str]) -> Result<PathBuf> {
+    let folder = examples::cache()?.join(name);
     if !parts.iter().all(|part| folder.join(part).exists()) {
         remove(&folder)?;
         let mut install = Environment::new(examples::BASE)?.command();
         install.args(["-m", "pip", "install", "--no-input", "--quiet", "--no-deps"]);
         install.args(["--disable-pip-version-check", "--target"]).arg(&folder);
-        install.args(["setuptools==80.9.0", "wheel==0.45.1", "pyyaml==6.0.3"]);
-        shell::run(install.arg("typing_extensions==4.15.0"))
-            .context("cannot install what builds of Python packages need")?;
+        shell::run(install.args(requirements))
+            .with_context(|| format!("cannot install {}", requirements.join(" ")))?;
     }
     Ok(folder)
 }

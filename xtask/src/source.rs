@@ -111,7 +111,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         check(&tree)?;
     }
     if arguments.lite {
-        lite::run(&tree, arguments.work.as_deref())?;
+        lite::run(&tree, &interpreter()?, arguments.work.as_deref())?;
     }
     Ok(())
 }

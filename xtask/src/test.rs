@@ -103,7 +103,7 @@ pub fn run() -> Result<()> {
     }
     counts.tell();
     for (test, what) in &unable {
-        eprintln!("not run: {test}: there is no {what} here");
+        eprintln!("not run: {test}: it needs {what}");
     }
     cargo_tests::passed(&counts)?;
     // Ten seconds for each target find what breaks at once.

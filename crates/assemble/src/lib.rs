@@ -35,7 +35,7 @@ pub struct Packing<'a> {
     pub view: &'a TargetView,
     /// What workloads used.
     pub profile: &'a Profile,
-    /// Groups of modules whose bodies may be deferred.
+    /// Groups of modules that may be deferred.
     pub deferred: &'a [Group],
     /// What becomes of each file.
     pub plan: &'a Plan,

@@ -70,9 +70,9 @@ pub fn modules<'a>(packing: &Packing<'_>, answers: &Answers) -> Result<Modules<'
     if stored.is_empty() {
         return Ok(out);
     }
-    // What waits is not unpacked with what does not.
-    let waits = |module: &StoredModule| waits(deferred, &module.path);
-    stored.sort_by_key(|(order, module)| (waits(module), *order));
+    // What is deferred is not unpacked with what is not.
+    let later = |module: &StoredModule| is_deferred(deferred, &module.path);
+    stored.sort_by_key(|(order, module)| (later(module), *order));
     let stored: Vec<StoredModule> = stored.into_iter().map(|(_, module)| module).collect();
     let absent = absent::absent(environment, plan);
     for entry in archive(&stored, answers, &absent, asked.level)? {
@@ -195,10 +195,10 @@ fn texts(
     Ok(())
 }
 
-/// Whether the body of the module at `path` waits.
-fn waits(deferred: &[Group], path: &str) -> bool {
+/// Whether the module at `path` is deferred.
+fn is_deferred(deferred: &[Group], path: &str) -> bool {
     let name = module_of(path);
-    deferred.iter().any(|group| group.may_wait() && group.members.contains(&name))
+    deferred.iter().any(|group| group.may_be_deferred() && group.members.contains(&name))
 }
 
 /// Reads every module and the bytecode that the installer left of it.

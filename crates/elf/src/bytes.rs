@@ -26,6 +26,6 @@ pub(crate) fn u64_at(data: &[u8], at: u64) -> Option<u64> {
 /// The bytes from `at` up to the next NUL, which must lie inside.
 pub(crate) fn c_string(data: &[u8], at: u64) -> Option<&[u8]> {
     let rest = data.get(usize::try_from(at).ok()?..)?;
-    let end = rest.iter().position(|byte| *byte == 0)?;
+    let end = memchr::memchr(0, rest)?;
     Some(&rest[..end])
 }

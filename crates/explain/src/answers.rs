@@ -43,7 +43,7 @@ pub enum Answer {
 /// The package as a whole.
 #[derive(Debug, Serialize)]
 pub struct SummaryAnswer {
-    /// What was asked for, and what waits.
+    /// What was asked for, and what is deferred.
     #[serde(flatten)]
     pub about: About,
     /// The files by reason.

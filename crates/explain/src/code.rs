@@ -2,7 +2,8 @@
 //! pages.
 
 use crate::original::Original;
-use crate::symbols::{Wanted, bare, demangled, functions, operator, plain};
+use crate::symbols::{Wanted, bare, functions, operator, plain};
+use ::functions::{Detail, demangled};
 use elf::{Library, PAGE, PageNumber};
 use ledger::{Fate, File, Form, Ledger};
 use plan::{LibraryPages, MappedFile};
@@ -105,7 +106,7 @@ pub fn find(
             });
             let mut found: Vec<Match<'_>> = found
                 .filter_map(|code| {
-                    let name = demangled(code.symbol);
+                    let name = demangled(code.symbol, Detail::Parameters);
                     let (rank, role) = wanted.fits(code.symbol, &name)?;
                     Some(Match {
                         order: (rank, name.len()),
@@ -206,7 +207,7 @@ fn answer(ledger: &Ledger, one: &Match<'_>, bytes: &[u8]) -> Option<FunctionAnsw
         if here && code.address != one.address {
             others += 1;
             if shares_with.len() < NEIGHBOURS {
-                shares_with.push(bare(&demangled(code.symbol)));
+                shares_with.push(bare(&demangled(code.symbol, Detail::Parameters)));
             }
         }
     }

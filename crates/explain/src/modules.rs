@@ -157,7 +157,7 @@ pub fn module(
     };
     let waiting = ledger.about.groups.iter().find(group).map(|group| Waiting {
         group: group.root.clone(),
-        waits: group.waits(),
+        waits: group.is_deferred(),
         objections: group.objections.clone(),
         gates: group.gates.clone(),
     });

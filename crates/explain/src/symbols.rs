@@ -148,19 +148,6 @@ pub fn bare(name: &str) -> String {
     out.replace("{anonymous}", "(anonymous namespace)")
 }
 
-/// The C++ name of `symbol`; as it is where it has none.
-pub fn demangled(symbol: &str) -> String {
-    if !symbol.starts_with("_Z") {
-        return symbol.to_owned();
-    }
-    let options = cpp_demangle::DemangleOptions::new().no_return_type();
-    let limits = cpp_demangle::ParseOptions::default().recursion_limit(64);
-    cpp_demangle::Symbol::new_with_options(symbol, &limits)
-        .ok()
-        .and_then(|name| name.demangle_with_options(&options).ok())
-        .unwrap_or_else(|| symbol.to_owned())
-}
-
 /// A function of a library.
 pub struct Code<'b> {
     /// Its symbol.

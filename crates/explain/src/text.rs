@@ -353,7 +353,7 @@ fn all(out: &mut String, summary: &SummaryAnswer) {
     }
     for group in &about.groups {
         let modules = group.members.len();
-        if group.waits() {
+        if group.is_deferred() {
             line(
                 out,
                 0,

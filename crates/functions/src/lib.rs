@@ -9,6 +9,7 @@ mod addressed;
 mod area;
 mod bytes;
 mod callable;
+mod demangle;
 mod frames;
 mod functions;
 mod graph;
@@ -21,6 +22,7 @@ mod tables;
 
 pub use addressed::addressed;
 pub use callable::{Member, callable};
+pub use demangle::{Detail, demangled};
 pub use functions::{Function, Functions, Whole};
 pub use reached::reached;
 pub use references::{called_through, named};

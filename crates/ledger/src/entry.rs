@@ -3,7 +3,7 @@
 use plan::{LibraryPages, Reason};
 use serde::{Deserialize, Serialize};
 
-/// What was asked for, and what may wait.
+/// What was asked for, and what is deferred.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct About {
@@ -19,7 +19,7 @@ pub struct About {
     pub cpu: String,
     /// What became of what no workload used: `keep` or `drop`.
     pub cold: String,
-    /// Whether no body of a module was to wait.
+    /// Whether no module was to be deferred.
     pub eager: bool,
     /// Names that were given with `--keep`.
     pub keep: Vec<String>,
@@ -27,11 +27,11 @@ pub struct About {
     pub drop: Vec<String>,
     /// Names of distributions.
     pub distributions: Vec<String>,
-    /// Groups of modules whose bodies were to wait.
+    /// Groups of modules that were to be deferred.
     pub groups: Vec<Group>,
 }
 
-/// A group of modules whose bodies were to wait.
+/// A group of modules that was to be deferred.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Group {
@@ -39,15 +39,15 @@ pub struct Group {
     pub root: String,
     /// Its modules.
     pub members: Vec<String>,
-    /// What speaks against waiting: with any of that, it does not.
+    /// What speaks against that: with any, it is not.
     pub objections: Vec<String>,
     /// What runs it.
     pub gates: Gates,
 }
 
 impl Group {
-    /// Whether its bodies wait.
-    pub fn waits(&self) -> bool {
+    /// Whether it is deferred.
+    pub fn is_deferred(&self) -> bool {
         self.objections.is_empty() && !self.members.is_empty()
     }
 }

@@ -1,5 +1,5 @@
 //! What a package says of its plan: a fate and a reason for every file of the environment that
-//! was in its scope, the pages of libraries by reason, and what may wait.
+//! was in its scope, the pages of libraries by reason, and what is deferred.
 //!
 //! It is one file of the package, [`PLAN`], a store of four chunks (`crates/store`), each of
 //! which is checked by its hash before it is read:
@@ -35,7 +35,7 @@ const MAX_BYTES: u64 = 1 << 26;
 /// What a package says of its plan.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Ledger {
-    /// What was asked for, and what may wait.
+    /// What was asked for, and what is deferred.
     pub about: About,
     /// Every file in scope, by path.
     pub files: Vec<File>,

@@ -299,7 +299,7 @@ mod tests {
         assert_eq!(ledger.to_bytes().unwrap(), bytes);
         assert_eq!(Ledger::from_bytes(&bytes, Path::new("p")).unwrap(), ledger);
         assert_eq!(ledger.file("a/b.py").unwrap().form, ledger.files[4].form);
-        assert!(ledger.about.groups[0].waits());
+        assert!(ledger.about.groups[0].is_deferred());
         for code in 0..=255 {
             assert!(Form::of(code).is_none_or(|form| form.code() == code));
         }

@@ -5,26 +5,13 @@
 //! are known, and an exported program's graphs are read as the data that they are.
 
 mod archive;
-mod calls;
-mod compile;
 mod execution;
 mod exported;
-mod expressions;
-mod fold;
-mod graph;
 mod lists;
-mod matching;
-mod optimize;
 mod pickle;
-mod program;
-mod schema;
-mod schemas;
 mod script;
-mod types;
 
-pub use compile::Signatures;
-pub use schema::Schema;
-pub use schemas::Schemas;
+pub use schema::{Operator, Schema, Schemas, Signatures};
 
 pub use execution::{Called, Execution};
 pub use lists::{Format, list};
@@ -32,47 +19,10 @@ pub use lists::{Format, list};
 use archive::Archive;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::io::{Read, Seek};
 
 /// Places that are kept for each operator; more are counted.
 const MAX_ORIGINS: usize = 16;
-
-/// An operator with its overload.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Operator {
-    /// Its name, as in `aten::add`.
-    pub name: String,
-    /// Its overload, as in `Tensor`; empty for the one without a name.
-    pub overload: String,
-}
-
-impl Operator {
-    /// The operator of this name and overload.
-    pub fn new(name: &str, overload: &str) -> Self {
-        Self { name: name.into(), overload: overload.into() }
-    }
-
-    /// Reads `aten::add.Tensor`. `None` if it is not such a name.
-    pub fn parse(text: &str) -> Option<Self> {
-        let (name, overload) = text.split_once('.').unwrap_or((text, ""));
-        let (namespace, base) = name.split_once("::")?;
-        let plain =
-            |part: &str| part.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-        let valid = [namespace, base].iter().all(|part| !part.is_empty() && plain(part));
-        (valid && plain(overload)).then(|| Self::new(name, overload))
-    }
-}
-
-impl fmt::Display for Operator {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.name)?;
-        if !self.overload.is_empty() {
-            write!(f, ".{}", self.overload)?;
-        }
-        Ok(())
-    }
-}
 
 /// Where an operator is used.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]

@@ -7,29 +7,19 @@
 //! interpreter has instructions for are left out there, and here.
 
 use crate::archive::Archive;
-use crate::compile::{Compiler, Signatures};
-use crate::graph::{Block, Graph, Kind, Node, ValueId};
-use crate::matching::settled;
-use crate::optimize::optimize;
 use crate::pickle::{Item, Pickle};
-use crate::program::{ClassKind, Program};
-use crate::types::Type;
 use crate::{Error, Operator, Operators, Origin};
-use std::collections::{BTreeSet, HashMap, HashSet};
+use schema::{Signatures, Type};
+use std::collections::{BTreeSet, HashSet};
 use std::io::{Read, Seek};
 use std::sync::Arc;
+use torchscript::{ClassKind, Fault, Graph, Kind, Node, Program, Unit, settled};
 
 /// Versions of the format that are read: those of PyTorch 1.0 to 2.15.
 const VERSIONS: std::ops::RangeInclusive<u64> = 1..=10;
 
 /// The version from which on divisions are true ones.
 const DIVISION: u64 = 4;
-
-/// Values of one function with all that it calls. Large models have 100,000.
-const MAX_VALUES: usize = 1_000_000;
-
-/// How deep functions may call each other.
-const MAX_DEPTH: usize = 500;
 
 /// Operators that the lite interpreter runs without looking them up.
 const INSTRUCTIONS: [&str; 15] = [
@@ -107,15 +97,7 @@ pub fn operators<R: Read + Seek>(
         bytes => constants(&pickled(bytes, "constants.pkl")?, &program),
     };
     let root = root(&data).ok_or_else(|| hostile("data.pkl", "it holds no module".into()))?;
-    let mut unit = Unit {
-        path: &path,
-        program: &program,
-        signatures,
-        constants: &constants,
-        optimized: HashMap::new(),
-        own: HashMap::new(),
-        open: HashSet::new(),
-    };
+    let mut unit = Unit::new(&program, signatures, &constants);
     let mut all = Operators::default();
     all.parameters.extend(dtypes(&data));
     let class = program.classes.get(root.as_str());
@@ -128,7 +110,11 @@ pub fn operators<R: Read + Seek>(
         if !done.insert(function.clone()) {
             continue;
         }
-        let graph = unit.root(&function)?;
+        let graph = unit.root(&function).map_err(|Fault { place, reason }| Error::Code {
+            path: path.clone(),
+            place,
+            reason,
+        })?;
         graph.body.each(&mut |node| {
             collect(node, &graph, &program, signatures, &mut all);
             reached(node, &program, &mut open);
@@ -304,155 +290,4 @@ fn constants(pickle: &Pickle, program: &Program) -> Vec<Type> {
         _ => Type::Any,
     };
     items.iter().map(|id| ty(pickle.get(*id))).collect()
-}
-
-/// The functions of an archive while they are put together.
-struct Unit<'a> {
-    path: &'a str,
-    program: &'a Program,
-    signatures: &'a dyn Signatures,
-    constants: &'a [Type],
-    own: HashMap<Arc<str>, Arc<Graph>>,
-    optimized: HashMap<Arc<str>, Arc<Graph>>,
-    /// Those that are on the way: one that calls itself would have no end.
-    open: HashSet<Arc<str>>,
-}
-
-impl Unit<'_> {
-    fn problem(&self, place: &str, reason: String) -> Error {
-        Error::Code { path: self.path.to_owned(), place: place.to_owned(), reason }
-    }
-
-    fn own(&mut self, name: &Arc<str>) -> Result<Arc<Graph>, Error> {
-        if let Some(known) = self.own.get(name) {
-            return Ok(known.clone());
-        }
-        let function = self.program.functions.get(name);
-        let function =
-            function.ok_or_else(|| self.problem(name, "it is called and not there".into()))?;
-        let graph = Compiler::compile(self.program, self.signatures, self.constants, function);
-        let graph = Arc::new(graph.map_err(|problem| {
-            let file = &self.program.files[function.file];
-            self.problem(&format!("code/{file}, line {}", problem.line), problem.reason)
-        })?);
-        self.own.insert(name.clone(), graph.clone());
-        Ok(graph)
-    }
-
-    /// A function that is called from outside, with those that it calls in their place.
-    fn root(&mut self, name: &Arc<str>) -> Result<Graph, Error> {
-        let own = self.own(name)?;
-        let mut graph = Graph { values: own.values.clone(), body: Block::default() };
-        self.open.insert(name.clone());
-        let placed = self.place(&own.body, &mut graph, name);
-        self.open.remove(name);
-        graph.body = placed?;
-        Ok(graph)
-    }
-
-    /// A function as it stands where it is called.
-    fn optimized(&mut self, name: &Arc<str>) -> Result<Arc<Graph>, Error> {
-        if let Some(known) = self.optimized.get(name) {
-            return Ok(known.clone());
-        }
-        if self.open.contains(name) {
-            return Err(self.problem(name, "it calls itself".into()));
-        }
-        if self.open.len() > MAX_DEPTH {
-            return Err(self.problem(name, "functions call each other too deep".into()));
-        }
-        let mut graph = self.root(name)?;
-        optimize(&mut graph);
-        let graph = Arc::new(graph);
-        self.optimized.insert(name.clone(), graph.clone());
-        Ok(graph)
-    }
-
-    /// `block` with each call replaced by what it calls.
-    fn place(&mut self, block: &Block, graph: &mut Graph, name: &Arc<str>) -> Result<Block, Error> {
-        let mut replaced = HashMap::new();
-        let placed = self.place_in(block, graph, name, &mut replaced)?;
-        Ok(placed)
-    }
-
-    fn place_in(
-        &mut self,
-        block: &Block,
-        graph: &mut Graph,
-        name: &Arc<str>,
-        replaced: &mut HashMap<ValueId, ValueId>,
-    ) -> Result<Block, Error> {
-        let now = |ids: &[ValueId], replaced: &HashMap<ValueId, ValueId>| -> Vec<ValueId> {
-            ids.iter().map(|id| *replaced.get(id).unwrap_or(id)).collect()
-        };
-        let mut placed = Block { inputs: block.inputs.clone(), ..Block::default() };
-        for node in &block.nodes {
-            let inputs = now(&node.inputs, replaced);
-            let Kind::Call(callee) = &node.kind else {
-                let mut copy = Node {
-                    kind: node.kind.clone(),
-                    inputs,
-                    outputs: node.outputs.clone(),
-                    blocks: Vec::new(),
-                    place: node.place.clone(),
-                };
-                for inner in &node.blocks {
-                    copy.blocks.push(self.place_in(inner, graph, name, replaced)?);
-                }
-                placed.nodes.push(copy);
-                continue;
-            };
-            let callee = self.optimized(callee)?;
-            if graph.values.len() + callee.values.len() > MAX_VALUES {
-                return Err(self.problem(name, "it is too large with all that it calls".into()));
-            }
-            let mut values = HashMap::new();
-            for (parameter, input) in callee.body.inputs.iter().zip(&inputs) {
-                values.insert(*parameter, *input);
-            }
-            let mut body = copied(&callee.body, &callee, graph, &mut values);
-            placed.nodes.append(&mut body.nodes);
-            for (old, new) in node.outputs.iter().zip(&body.outputs) {
-                replaced.insert(*old, *new);
-            }
-        }
-        placed.outputs = now(&block.outputs, replaced);
-        Ok(placed)
-    }
-}
-
-/// `block` of one graph for another, with values of its own.
-fn copied(
-    block: &Block,
-    from: &Graph,
-    into: &mut Graph,
-    values: &mut HashMap<ValueId, ValueId>,
-) -> Block {
-    fn new(
-        ids: &[ValueId],
-        from: &Graph,
-        into: &mut Graph,
-        values: &mut HashMap<ValueId, ValueId>,
-    ) -> Vec<ValueId> {
-        ids.iter()
-            .map(|id| {
-                *values.entry(*id).or_insert_with(|| {
-                    let value = from.values[*id as usize].clone();
-                    into.value(value.ty, value.constant)
-                })
-            })
-            .collect()
-    }
-    let mut copy = Block { inputs: new(&block.inputs, from, into, values), ..Block::default() };
-    for node in &block.nodes {
-        copy.nodes.push(Node {
-            kind: node.kind.clone(),
-            inputs: new(&node.inputs, from, into, values),
-            outputs: new(&node.outputs, from, into, values),
-            blocks: node.blocks.iter().map(|block| copied(block, from, into, values)).collect(),
-            place: node.place.clone(),
-        });
-    }
-    copy.outputs = new(&block.outputs, from, into, values);
-    copy
 }

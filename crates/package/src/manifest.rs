@@ -36,8 +36,8 @@ pub struct Manifest {
     pub verified: Option<bool>,
     /// Bytes of the package by the reason for which they are in it.
     pub reasons: BTreeMap<String, u64>,
-    /// Groups of modules whose bodies may wait, by their first module, with the other modules
-    /// of each, or with what speaks against waiting.
+    /// Groups of modules that may be deferred, by their first module, with the other modules
+    /// of each, or with what speaks against that.
     #[serde(default)]
     pub deferred: BTreeMap<String, Deferred>,
     /// Functions that remember what they would read the package's own files for, or what speaks
@@ -48,14 +48,14 @@ pub struct Manifest {
     pub whole: BTreeMap<String, String>,
 }
 
-/// A group of modules whose bodies were to wait.
+/// A group of modules that was to be deferred.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Deferred {
-    /// Whether they do.
+    /// Whether it is.
     pub waits: bool,
     /// The modules.
     pub modules: Vec<String>,
-    /// What the bodies change that nothing would notice in time.
+    /// What the modules change that nothing would notice in time.
     pub objections: Vec<String>,
 }
 

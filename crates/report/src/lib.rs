@@ -1,7 +1,7 @@
 //! What a person is told: progress, warnings, sizes, and errors of their own input.
 //!
-//! This crate alone writes to standard error. Results, on standard output, and exit codes are the
-//! command line's.
+//! What commands say while they work goes to standard error through this crate. Results, on standard
+//! output, and exit codes are the command line's.
 
 mod bad_input;
 mod printer;

@@ -6,7 +6,7 @@
 //! call itself fails there.
 
 use elf::{Library, PAGE, PageSet};
-use functions::Functions;
+use functions::{Detail, Functions, demangled};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
@@ -113,13 +113,7 @@ fn with_operator(name: &str, operators: &BTreeSet<&str>) -> String {
 
 /// A symbol without mangling, parameters and template arguments.
 fn readable(symbol: &str) -> String {
-    let options = cpp_demangle::DemangleOptions::new().no_params().no_return_type();
-    let options = options.hide_expression_literal_types();
-    let parsed = cpp_demangle::ParseOptions::default().recursion_limit(64);
-    let name = cpp_demangle::Symbol::new_with_options(symbol, &parsed)
-        .ok()
-        .and_then(|name| name.demangle_with_options(&options).ok())
-        .unwrap_or_else(|| symbol.to_owned());
+    let name = demangled(symbol, Detail::Name);
     let (mut out, mut depth) = (String::with_capacity(name.len()), 0u32);
     let mut last = ' ';
     for letter in name.chars() {

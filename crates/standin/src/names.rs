@@ -1,15 +1,13 @@
 //! Symbol names as a person reads them.
 
+use functions::{Detail, demangled};
+
 /// The longest name that is put into a message, in bytes.
 const LONGEST: usize = 300;
 
 /// The name of a function without mangling, cut where it would fill a screen.
 pub(crate) fn readable(symbol: &str) -> String {
-    let options = cpp_demangle::DemangleOptions::new().no_return_type();
-    let parsed = cpp_demangle::Symbol::new(symbol).ok();
-    let name = parsed
-        .and_then(|name| name.demangle_with_options(&options).ok())
-        .unwrap_or_else(|| symbol.to_owned());
+    let name = demangled(symbol, Detail::Parameters);
     if name.len() <= LONGEST {
         return name;
     }

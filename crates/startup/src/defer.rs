@@ -1,10 +1,10 @@
-//! Which bodies of modules may wait until something needs them.
+//! Which modules can be deferred until something needs them.
 //!
 //! Most of what `import torch` runs, programs need. Some only fills the tables of a
 //! compiler, and whoever could see that they are empty passes a place that a package can
 //! watch. [`prove`] imports torch in the environment, compares all objects and the whole
 //! dispatcher before and after such a group of modules, finds the functions that answer
-//! otherwise, and gives either what a package needs to let it wait, or what speaks against it.
+//! otherwise, and gives either what a package needs to defer it, or what speaks against it.
 //! It then imports torch with the group deferred as a package does (`runtime/python/deferred.py`)
 //! and shows that whatever could tell is noticed.
 
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// The modules that begin a group which is worth waiting for: with what it alone imports,
+/// The modules that begin a group which is worth deferring: with what it alone imports,
 /// this one takes a quarter of `import torch`. Nothing is taken for granted of them.
 pub const CANDIDATES: [&str; 1] = ["torch._meta_registrations"];
 
@@ -35,7 +35,7 @@ def runtime():
     return _library
 ";
 
-/// Modules of a group that importing torch may need at once; more is no group that may wait.
+/// Modules of a group that importing torch may need at once; more is no group that can be deferred.
 const EARLY: usize = 4;
 
 /// The most that the answer may have, in bytes.
@@ -54,7 +54,7 @@ pub enum Error {
     },
 }
 
-/// A group of modules whose bodies may wait, if nothing speaks against it.
+/// A group of modules that may be deferred, if nothing speaks against it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Group {
@@ -84,13 +84,13 @@ pub struct Group {
     pub queries: Vec<String>,
     /// By the name of a function of `torch._C`, the modules that hold it, and as what.
     pub holders: BTreeMap<String, Vec<(String, String)>>,
-    /// What it changes that nothing would notice in time. With any of that, it cannot wait.
+    /// What it changes that nothing would notice in time. With any of that, it cannot be deferred.
     pub objections: Vec<String>,
 }
 
 impl Group {
-    /// Whether its bodies may wait.
-    pub fn may_wait(&self) -> bool {
+    /// Whether it may be deferred.
+    pub fn may_be_deferred(&self) -> bool {
         self.objections.is_empty() && !self.members.is_empty()
     }
 }
@@ -104,7 +104,7 @@ pub fn prove(python: &Path, root: &str) -> Result<Group, Error> {
     let found: Value = ask(python, PROVE, format!("{root}\n").as_bytes()).map_err(fail)?;
     let mut group: Group =
         serde_json::from_value(found.clone()).map_err(|e| fail(e.to_string()))?;
-    while group.may_wait() {
+    while group.may_be_deferred() {
         let fired = fire(python, &group, &found).map_err(fail)?;
         group.allocator = fired.allocator.unwrap_or_default();
         if let Some(name) = fired.needed
@@ -164,7 +164,7 @@ fn ask<T: DeserializeOwned>(python: &Path, script: &str, question: &[u8]) -> Res
     serde_json::from_slice(&answer).map_err(|error| error.to_string())
 }
 
-/// The module of Python that tells a package which groups wait, whether it `spares` the
+/// The module of Python that tells a package which groups are deferred, whether it `spares` the
 /// garbage collector (`runtime/python/collector.py`), and the exact `version` of Python that it
 /// was made with.
 pub fn planned<'a>(
@@ -174,7 +174,7 @@ pub fn planned<'a>(
 ) -> String {
     let groups: BTreeMap<&str, &Group> = groups
         .into_iter()
-        .filter(|group| group.may_wait())
+        .filter(|group| group.may_be_deferred())
         .map(|group| (group.root.as_str(), group))
         .collect();
     // Texts, lists and objects are written alike in JSON and in Python.
@@ -191,7 +191,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_nothing_speaks_against_waits() {
+    fn only_what_nothing_speaks_against_is_deferred() {
         let group = |root: &str, objections: &[&str]| Group {
             root: root.into(),
             members: vec![root.into()],
@@ -202,7 +202,7 @@ mod tests {
         assert!(text.contains("\"a.b\": {") && !text.contains("\"c\""), "{text}");
         assert!(text.contains("VERSION = \"3.11.2\"\n\nSPARES = True\n"));
         assert!(planned(&[], false, "3.11.2").ends_with("SPARES = False\n\nDEFERRED = {}\n"));
-        assert!(!Group::default().may_wait());
+        assert!(!Group::default().may_be_deferred());
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Which bodies of modules wait in a package, and what they need for that.
+//! Which modules are deferred in a package, and what they need for that.
 
 use crate::defer::Group;
 use crate::proofs::Proofs;
@@ -57,9 +57,9 @@ fn prove(proofs: &Proofs, python: &Path, root: &str) -> Result<Group, crate::def
     )
 }
 
-/// The groups of modules whose bodies could wait, as the profile's runs imported them, with
+/// The groups of modules that could be deferred, as the profile's runs imported them, with
 /// what was found of each. That one cannot be looked at is something that speaks against it.
-/// Where one waits, the profile has what that calls, too.
+/// Where one is, the profile has what that calls, too.
 pub fn groups(
     environment: &Environment,
     mut profile: Profile,
@@ -94,7 +94,7 @@ pub fn groups(
             |root| looking.found(root).unwrap_or_else(|error| against(root, error.to_string()));
         roots.into_iter().map(&mut found).collect()
     });
-    if groups.iter().any(Group::may_wait)
+    if groups.iter().any(Group::may_be_deferred)
         && let Some(used) = profile.libraries.get_mut(ALLOCATORS.0)
     {
         used.pages.union(&pages);
@@ -115,7 +115,7 @@ fn called(environment: &Environment) -> Option<PageSet> {
 /// What the description of a package says of a group.
 pub fn described(group: &Group) -> (String, Deferred) {
     let about = Deferred {
-        waits: group.may_wait(),
+        waits: group.may_be_deferred(),
         modules: group.members.clone(),
         objections: group.objections.clone(),
     };

@@ -1,6 +1,6 @@
 //! What a package's Python does not do at its start, and the proofs that nothing can tell.
 //!
-//! [`defer`] shows which bodies of modules can run later, [`answers`] what imports find out each
+//! [`defer`] shows which modules can be deferred, [`answers`] what imports find out each
 //! time again and alike. Both import in child processes, under observation, beside other work
 //! ([`Looking`], [`Observing`]); what they find is remembered ([`Proofs`]) for as long as nothing
 //! that it depends on has changed.

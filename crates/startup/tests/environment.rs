@@ -10,11 +10,11 @@ fn python() -> PathBuf {
 
 #[test]
 #[ignore = "needs a real PyTorch: cargo xtask test"]
-fn the_candidates_may_wait() {
+fn the_candidates_may_be_deferred() {
     let python = python();
     for root in CANDIDATES {
         let group = prove(&python, root).unwrap();
-        assert!(group.may_wait(), "{root}: {:#?}", group.objections);
+        assert!(group.may_be_deferred(), "{root}: {:#?}", group.objections);
         assert_eq!(group.members[0], root);
         assert!(group.members.iter().any(|name| name == "torch._prims"), "{:?}", group.members);
         assert!(group.namespaces.iter().any(|name| name == "prims"), "{:?}", group.namespaces);
@@ -31,7 +31,7 @@ fn what_others_would_miss_may_not() {
     // operators kernels for keys that no allocator hears of.
     for root in ["torch.multiprocessing", "torch._higher_order_ops", "torch.export"] {
         let group = prove(&python, root).unwrap();
-        assert!(!group.may_wait(), "{root}");
+        assert!(!group.may_be_deferred(), "{root}");
         assert!(!planned([&group], true, "3.11.2").contains(root));
     }
     let group = prove(&python, "torch.no_such_module").unwrap();
@@ -83,7 +83,7 @@ fn a_new_way_to_ask_is_watched_and_one_that_cannot_be_watched_refused() {
     let more = "    native._asks_anew = native._dispatch_has_kernel_for_dispatch_key";
     let more = changed(&place.path().join("more"), &python, more);
     let group = prove(&more, CANDIDATES[0]).unwrap();
-    assert!(group.may_wait(), "{:?}", group.objections);
+    assert!(group.may_be_deferred(), "{:?}", group.objections);
     assert!(group.queries.iter().any(|name| name == "_asks_anew"), "{:?}", group.queries);
     // The functions that this version has are found, not known.
     assert!(group.queries.iter().any(|name| name == "_jit_get_all_schemas"), "{:?}", group.queries);
@@ -96,7 +96,7 @@ fn a_new_way_to_ask_is_watched_and_one_that_cannot_be_watched_refused() {
     native.__class__ = Stays";
     let stays = changed(&place.path().join("stays"), &python, stays);
     let group = prove(&stays, CANDIDATES[0]).unwrap();
-    assert!(!group.may_wait());
+    assert!(!group.may_be_deferred());
     let named = |one: &String| one.contains("_jit_get_all_schemas") && one.contains("not noticed");
     assert!(group.objections.iter().any(named), "{:?}", group.objections);
     assert!(!planned([&group], true, "3.11.2").contains(CANDIDATES[0]));

@@ -115,7 +115,7 @@ impl<'a> Meant<'a> {
             keep: Choice::new(&command.keep),
             drop: Choice::new(&command.drop),
         };
-        // Without cold code, a package has what the traced runs called, and in those all bodies
+        // Without cold code, a package has what the traced runs called, and in those all modules
         // had run: where some have not, even the end of a program calls something else.
         let eager = command.eager || options.cold == plan::Cold::Drop;
         let runs = command.run.runs();

@@ -1,8 +1,7 @@
 //! Code of TorchScript as a graph: values that are set once, nodes that make them, blocks
 //! within nodes that branch or repeat.
 
-use crate::schema::{Const, Schema};
-use crate::types::Type;
+use schema::{Const, Schema, Type};
 use std::sync::Arc;
 
 /// A value, by its number in its graph.
@@ -42,23 +41,35 @@ pub enum Kind {
     Loop,
     /// Runs its block elsewhere.
     Fork,
-    /// Enters or leaves a context; calls `__enter__` and `__exit__` of the class.
+    /// Enters a context; it and leaving call `__enter__` and `__exit__` of the class.
     Enter(Arc<str>),
+    /// Leaves a context.
     Exit,
+    /// Gives an object's attribute a value.
     SetAttribute,
     /// A method of a class of C++.
     Foreign,
+    /// Reads an object's attribute.
     GetAttribute,
+    /// Makes an object of a class.
     CreateObject,
+    /// Makes a tuple of its inputs.
     TupleConstruct,
+    /// Gives the items of a tuple.
     TupleUnpack,
+    /// Gives one item of a tuple.
     TupleIndex,
+    /// Makes a list of its inputs.
     ListConstruct,
+    /// Gives the items of a list.
     ListUnpack,
+    /// Makes a dictionary of its inputs, keys and values in turn.
     DictConstruct,
     /// Takes a value for one of another type, unchecked.
     Cast,
+    /// Asks for the type of a value.
     IsInstance,
+    /// A value that nobody reads.
     Uninitialized,
     /// Something else without effects of its own.
     Pure,
@@ -67,25 +78,35 @@ pub enum Kind {
 /// A step of a block.
 #[derive(Debug, Clone)]
 pub struct Node {
+    /// What it does.
     pub kind: Kind,
+    /// What it takes.
     pub inputs: Vec<ValueId>,
+    /// What it gives.
     pub outputs: Vec<ValueId>,
+    /// Steps in it.
     pub blocks: Vec<Block>,
+    /// Where it stands in the archive's code.
     pub place: Place,
 }
 
 /// Steps in their order.
 #[derive(Debug, Clone, Default)]
 pub struct Block {
+    /// What it is given.
     pub inputs: Vec<ValueId>,
+    /// The steps.
     pub nodes: Vec<Node>,
+    /// What it gives.
     pub outputs: Vec<ValueId>,
 }
 
 /// A function.
 #[derive(Debug, Clone, Default)]
 pub struct Graph {
+    /// The values of all blocks, by their numbers.
     pub values: Vec<Value>,
+    /// Its steps.
     pub body: Block,
 }
 

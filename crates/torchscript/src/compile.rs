@@ -3,18 +3,10 @@
 use crate::graph::{Block, Graph, Kind, Node, Place, ValueId};
 use crate::optimize::fold;
 use crate::program::{Function, Program, dotted};
-use crate::schema::{Const, Parameter, Schema};
-use crate::types::Type;
 use ruff_python_ast::{Expr, Number, Stmt, StmtFunctionDef, UnaryOp};
 use ruff_text_size::{Ranged, TextSize};
+use schema::{Const, Operator, Parameter, Schema, Signatures, Type};
 use std::collections::{BTreeSet, HashMap};
-use std::sync::Arc;
-
-/// Where signatures of operators come from.
-pub trait Signatures {
-    /// The signatures of the operator `name`, in the order in which they are tried.
-    fn of(&self, name: &str) -> Vec<Arc<Schema>>;
-}
 
 /// Why a function is not understood.
 #[derive(Debug)]
@@ -81,7 +73,7 @@ pub fn signature(program: &Program, function: &Function) -> Result<Schema, Strin
         None => Type::Any,
     };
     Ok(Schema {
-        operator: crate::Operator::new(&function.name, ""),
+        operator: Operator::new(&function.name, ""),
         parameters,
         variadic: false,
         returns: vec![returns],

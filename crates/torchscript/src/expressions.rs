@@ -3,10 +3,9 @@
 use crate::compile::{Compiler, Done, Reference, literal, type_of};
 use crate::graph::{Kind, ValueId};
 use crate::program::ClassKind;
-use crate::schema::Const;
-use crate::types::Type;
 use ruff_python_ast::{Expr, Number, UnaryOp};
 use ruff_text_size::Ranged;
+use schema::{Const, Type};
 use std::sync::Arc;
 
 impl<'a> Compiler<'a> {

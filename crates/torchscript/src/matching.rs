@@ -5,8 +5,7 @@
 
 use crate::graph::{Graph, ValueId};
 use crate::program::Program;
-use crate::schema::{Const, Parameter, Schema};
-use crate::types::{Bindings, Type};
+use schema::{Bindings, Const, Parameter, Schema, Type};
 
 /// What is passed for a parameter.
 #[derive(Debug, Clone)]

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use taper_operators::{Schema, Schemas};
+use taper_schema::{Schema, Schemas};
 
 fn site_packages(environment: &Path) -> PathBuf {
     let lib = std::fs::read_dir(environment.join("lib")).unwrap();

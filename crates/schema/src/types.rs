@@ -6,20 +6,33 @@ use std::sync::Arc;
 /// A type.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Type {
+    /// Whatever.
     Any,
+    /// A tensor.
     Tensor,
+    /// A whole number of 64 bits.
     Int,
+    /// A float of 64 bits.
     Float,
+    /// A complex number.
     Complex,
     /// `Scalar`: an int, a float or a complex.
     Number,
+    /// True or false.
     Bool,
+    /// A text.
     Str,
+    /// Nothing.
     None,
+    /// A device.
     Device,
+    /// A generator of random numbers.
     Generator,
+    /// The memory of tensors.
     Storage,
+    /// A stream of a device.
     Stream,
+    /// An object of C++ without a type.
     Capsule,
     /// `Any[]`: a list of whatever.
     AnyList,
@@ -27,14 +40,21 @@ pub enum Type {
     AnyClass,
     /// `[]` before it is known of what.
     EmptyList,
+    /// A list.
     List(Arc<Type>),
+    /// A dictionary, with the types of keys and values.
     Dict(Arc<Type>, Arc<Type>),
     /// With the name of its class, and its fields, if it is a named tuple.
     Tuple(Arc<[Type]>, Option<Arc<Named>>),
+    /// The type or nothing.
     Optional(Arc<Type>),
+    /// One of several types.
     Union(Arc<[Type]>),
+    /// What `fork` will have given.
     Future(Arc<Type>),
+    /// An object on another machine.
     RRef(Arc<Type>),
+    /// What is computed when it is asked for.
     Await(Arc<Type>),
     /// A class of the archive, or of C++.
     Class(Arc<str>),

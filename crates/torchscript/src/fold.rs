@@ -3,7 +3,7 @@
 //! Only what is certain is worked out: where PyTorch would have raised an error, or the
 //! result depends on its arithmetic, there is none, and the operator stays in the list.
 
-use crate::schema::Const;
+use schema::Const;
 
 /// The result of an operator; `None` where it is not worked out.
 pub fn fold_operator(name: &str, inputs: &[Const]) -> Option<Const> {

@@ -7,8 +7,7 @@
 
 use crate::fold::fold_operator;
 use crate::graph::{Block, Graph, Kind, Node, ValueId};
-use crate::schema::Const;
-use crate::types::Type;
+use schema::{Const, Type};
 use std::collections::HashMap;
 
 /// Values that other values stand for.

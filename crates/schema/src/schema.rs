@@ -1,7 +1,7 @@
 //! The signature of an operator, as PyTorch writes it:
 //! `aten::add.Tensor(Tensor self, Tensor other, *, Scalar alpha=1) -> Tensor`.
 
-use crate::Operator;
+use crate::operator::Operator;
 use crate::types::Type;
 use std::sync::Arc;
 
@@ -26,11 +26,17 @@ pub struct Parameter {
 /// A value that is known.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Const {
+    /// `None`.
     None,
+    /// True or false.
     Bool(bool),
+    /// A whole number.
     Int(i64),
+    /// A float.
     Float(f64),
+    /// A text.
     Str(Arc<str>),
+    /// A tuple of such values.
     Tuple(Arc<[Const]>),
     /// Known to PyTorch, and not worked out here.
     Opaque,

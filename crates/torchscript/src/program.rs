@@ -2,9 +2,9 @@
 //!
 //! TorchScript is written as a part of Python. It is parsed, and never run.
 
-use crate::types::{Named, Type};
 use ruff_python_ast::{Expr, Stmt, StmtFunctionDef};
 use ruff_text_size::{Ranged, TextSize};
+use schema::{Named, Type};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -37,10 +37,15 @@ pub struct Function {
 /// What kind of class one is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClassKind {
+    /// A module of a neural network.
     Module,
+    /// Any other class.
     Object,
+    /// A named tuple.
     NamedTuple,
+    /// Methods that others have.
     Interface,
+    /// Names of values.
     Enum,
 }
 

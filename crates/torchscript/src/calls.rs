@@ -4,9 +4,8 @@ use crate::compile::{Compiler, Done, Named, Reference, literal, signature, type_
 use crate::graph::{Block, Kind, ValueId};
 use crate::matching::{Argument, Call};
 use crate::program::{ClassKind, dotted};
-use crate::schema::{Const, Schema};
-use crate::types::Type;
 use ruff_python_ast::{Expr, ExprCall};
+use schema::{Const, Schema, Type};
 use std::sync::Arc;
 
 impl<'a> Compiler<'a> {
