@@ -1,5 +1,6 @@
 //! `cargo xtask test`: every test, those that need the environments included.
 
+use crate::cargo_tests::Counts;
 use crate::fingerprint::Fingerprint;
 use crate::{cargo_tests, examples, fuzz, packages, python, setup, shell, source};
 use anyhow::{Context, Result};
@@ -30,8 +31,7 @@ pub fn program() -> std::path::PathBuf {
     std::env::var_os(PROGRAM).expect("cargo xtask test sets it").into()
 }
 
-/// Tests that this machine may be unable to run, with what they need, whether that is here, and how
-/// it can be had.
+/// Tests that this machine cannot run, with what they need and is not here.
 fn unable() -> Vec<(&'static str, &'static str)> {
     let mount = "mount -t tmpfs tmpfs /mnt";
     let apart = |words: &[&str]| {
@@ -82,7 +82,7 @@ pub fn run() -> Result<()> {
     for (test, _) in &unable {
         command.args(["--skip", test]);
     }
-    let mut counts = cargo_tests::run(&mut command)?;
+    let mut runs = vec![cargo_tests::run(&mut command)];
     // What runs inside the interpreter, in the other versions of it that are here.
     for python in python::others() {
         let packed = ["modules", "cold", "learn", "collector", "answers"];
@@ -94,12 +94,16 @@ pub fn run() -> Result<()> {
                 command.args(["--test", test]);
             }
             let done = cargo_tests::run(&mut command);
-            counts.merge(done.with_context(|| format!("with {}", python.display()))?);
+            runs.push(done.with_context(|| format!("with {}", python.display())));
         }
     }
     // Said even where a test failed: a changed environment explains later failures.
     for (fingerprint, folder) in before {
         fingerprint.check(&folder).context("the tests must leave the environments alone")?;
+    }
+    let mut counts = Counts::default();
+    for run in runs {
+        counts.merge(run?);
     }
     counts.tell();
     for (test, what) in &unable {

@@ -145,7 +145,7 @@ fn segments(old: &Image<'_>, new: &Image<'_>, allowed: &Allowed) -> Result<(), E
         }
         let holds = |load: &&Segment| {
             let from = load.p_vaddr(LE);
-            (from..from + load.p_memsz(LE)).contains(&start)
+            from == start || (from..from.saturating_add(load.p_memsz(LE))).contains(&start)
         };
         if old.loads().find(holds).map(|load| load.p_flags(LE)) != Some(segment.p_flags(LE)) {
             return differs("the rights of a segment", start);

@@ -16,7 +16,7 @@ fn main() -> std::process::ExitCode {
             // Help and version are not errors; everything else is bad usage.
             let exit = if error.use_stderr() { Exit::BadInput } else { Exit::Done };
             let _ = error.print();
-            if unknown_word(&error) {
+            if lacks_dashes(&error) {
                 eprintln!("the command that starts the application comes after --");
             }
             return exit.into();
@@ -44,10 +44,14 @@ fn main() -> std::process::ExitCode {
     }
 }
 
-/// Whether a word that is no option stands where none may, as a command without `--` does.
-fn unknown_word(error: &clap::Error) -> bool {
+/// Whether a word that is no option stands before a `--` that is missing: where the command of
+/// taper's takes one of the user's.
+fn lacks_dashes(error: &clap::Error) -> bool {
     use clap::error::{ContextKind, ContextValue, ErrorKind};
-    let word = error.get(ContextKind::InvalidArg);
+    let told = |kind| error.get(kind).map(ToString::to_string).unwrap_or_default();
+    let word = matches!(error.get(ContextKind::InvalidArg), Some(ContextValue::String(_)));
     error.kind() == ErrorKind::UnknownArgument
-        && matches!(word, Some(ContextValue::String(word)) if !word.starts_with('-'))
+        && word
+        && !told(ContextKind::InvalidArg).starts_with('-')
+        && told(ContextKind::Usage).contains("<CMD>")
 }
