@@ -65,7 +65,7 @@ enum Task {
     PytorchTests(pytorch_tests::Arguments),
     /// Make a PyTorch source tree that can be built here, in the user's cache (a minute).
     Source(source::Arguments),
-    /// Check formatting, clippy, and what needs neither a PyTorch nor time (three minutes).
+    /// Check formatting, clippy, and what needs neither a PyTorch nor time (two minutes).
     Check,
     /// Check formatting, clippy and the documentation.
     Lint,
