@@ -11,7 +11,6 @@ mod modules;
 mod outcome;
 mod plan_record;
 mod records;
-mod reread;
 mod symbol_names;
 mod unit;
 mod write;

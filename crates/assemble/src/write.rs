@@ -2,13 +2,13 @@
 
 use crate::cold_store::{self, Revived};
 use crate::outcome::{Filed, Outcome};
-use crate::{Packing, headers, modules, plan_record, reread};
-
 use crate::records::records;
 use crate::symbol_names::{StandIns, SymbolNames};
 use crate::unit::{Check, Unit};
+use crate::{Packing, headers, modules, plan_record};
 use anyhow::{Context, Result};
 use elf::Library;
+use elf_verify::{Cold, Expected};
 use environment::Environment;
 use format::place;
 use package::{Content, Entry, Stage};
@@ -130,9 +130,18 @@ fn read_again(stage: &Stage, path: &str, check: &Check, symbol_names: &SymbolNam
     let bytes = MappedFile::open(&written)?;
     let store = check.cold.as_ref().map(|_| MappedFile::open(&stage.path().join(place::COLD)));
     let store = store.transpose()?;
-    let private = |name: &str| symbol_names.is_private(name);
-    reread::reread(path, &bytes, store.as_deref(), check, &private)?;
-    shrink::loads(&written).with_context(|| format!("the loader refuses {path}"))
+    let source = MappedFile::open(&check.source)?;
+    let runtime = cold_store::runtime(path);
+    let cold = check.cold.as_ref().zip(store.as_deref());
+    let expected = Expected {
+        original: &source,
+        keep: &check.keep,
+        cold: cold.map(|(pages, store)| Cold { pages, name: path, runtime: &runtime, store }),
+        private: &|name: &str| symbol_names.is_private(name),
+    };
+    elf_verify::verify(&expected, &bytes)
+        .with_context(|| format!("{path} was not written as planned; this is a fault in taper"))?;
+    elf_verify::loads(&written).with_context(|| format!("{path} cannot be loaded"))
 }
 
 /// The stand-ins of `plan`, by path.

@@ -45,6 +45,19 @@ pub mod record {
     pub const ENDING: &str = ".restored";
 }
 
+/// Symbols with which libraries are tied to the native side of the runtime.
+pub mod link {
+    /// The function that a library calls: `(note, length, load base, 1)` when it is loaded, with
+    /// 0 when it is unloaded.
+    pub const FUNCTION: &str = "taper_library";
+    /// Functions of the C library that the runtime answers, under a name of its own: they would
+    /// take its signal from it.
+    pub const ANSWERED: [&str; 6] =
+        ["sigaction", "signal", "bsd_signal", "__sysv_signal", "sigprocmask", "pthread_sigmask"];
+    /// What the runtime's name for one of [`ANSWERED`] starts with.
+    pub const PREFIX: &str = "taper_";
+}
+
 /// The numbers by which the native side of the runtime tells the Python side what is wrong with
 /// a store; those of the system are above zero.
 pub mod store_error {

@@ -26,4 +26,4 @@ pub use demangle::{Detail, demangled};
 pub use functions::{Function, Functions, Whole};
 pub use reached::reached;
 pub use references::{called_through, named};
-pub use tables::{Tables, check, tables};
+pub use tables::{Tables, tables};

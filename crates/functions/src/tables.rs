@@ -5,7 +5,7 @@
 //! lie side by side: the search table, the frame entries, the language-specific data
 //! areas. All distances between them and to code are made anew.
 
-use crate::area::{self, Area};
+use crate::area;
 use crate::frames::{self, Common, START};
 use crate::{Function, Functions};
 use elf::{Error, Library, PAGE, PageSet};
@@ -178,87 +178,4 @@ fn area_bytes<'d>(library: &Library<'d>, start: u64, end: u64) -> &'d [u8] {
 fn relative(bytes: &[u8], field: usize, address: u64) -> Option<u64> {
     let word = crate::bytes::word_at(bytes, field)? as i32;
     (address + field as u64).checked_add_signed(word.into())
-}
-
-/// Compares the unwind tables of `written`, which has the code of `original` on the
-/// pages of `keep`, with the original's, which are `before`: each function that is there has
-/// the same entry, personality routine and language-specific data.
-///
-/// # Errors
-/// The address of a function that has not; whatever makes the tables unreadable.
-pub fn check(
-    original: &Library<'_>,
-    before: &Functions,
-    written: &Library<'_>,
-    keep: &PageSet,
-) -> Result<Result<(), u64>, Error> {
-    let after = Functions::read(written)?;
-    let mut there = after.all().iter().peekable();
-    for function in kept(before, keep) {
-        let start = function.code.start;
-        while there
-            .peek()
-            .is_some_and(|other| (other.code.start, other.code.end) < (start, function.code.end))
-        {
-            there.next();
-        }
-        let Some(other) = there.next() else { return Ok(Err(start)) };
-        if other.code != function.code || !same(original, before, function, written, &after, other)
-        {
-            return Ok(Err(start));
-        }
-    }
-    Ok(if searchable(written, &after) { Ok(()) } else { Err(0) })
-}
-
-fn same(
-    original: &Library<'_>,
-    before: &Functions,
-    old: &Function,
-    written: &Library<'_>,
-    after: &Functions,
-    new: &Function,
-) -> bool {
-    let area = |library: &Library<'_>, functions: &Functions, function: &Function| {
-        function.exceptions.map(|at| {
-            let found = area::read(area_bytes(library, at, functions.area_end(at)), at);
-            found.map(|Area { sites, actions, lists, types, .. }| (sites, actions, lists, types))
-        })
-    };
-    old.personality == new.personality
-        && unmoved(original, old) == unmoved(written, new)
-        && area(original, before, old) == area(written, after, new)
-}
-
-/// The bytes of a function's entries without the words that depend on where they lie.
-fn unmoved(library: &Library<'_>, function: &Function) -> Option<[Vec<u8>; 2]> {
-    let mut common = read(library, &function.common).ok()?.to_vec();
-    let mut entry = read(library, &function.entry).ok()?.to_vec();
-    let about = frames::common(&common)?;
-    let fields = [Some(4), Some(START), frames::area(&entry, about)?.place()];
-    for field in fields.into_iter().flatten() {
-        entry[field..field + 4].fill(0);
-    }
-    if let Some(field) = about.personality {
-        common[field..field + 4].fill(0);
-    }
-    Some([common, entry])
-}
-
-/// Whether the search table of `library` lists its functions in order, each with its
-/// entry.
-fn searchable(library: &Library<'_>, functions: &Functions) -> bool {
-    let Some(header) = library.header(elf::segment::GNU_EH_FRAME) else {
-        return functions.all().is_empty();
-    };
-    let Ok(table) = library.read(header.address, header.file_size) else { return false };
-    let word = |at: usize| crate::bytes::word_at(table, at);
-    let target = |at: usize| {
-        word(at).and_then(|word| header.address.checked_add_signed(i64::from(word as i32)))
-    };
-    word(8) == Some(functions.all().len() as u32)
-        && functions.all().iter().enumerate().all(|(number, function)| {
-            target(12 + 8 * number) == Some(function.code.start)
-                && target(16 + 8 * number) == Some(function.entry.start)
-        })
 }

@@ -23,6 +23,17 @@ impl<'a> Names<'a> {
         Some(Self { starts, names })
     }
 
+    /// Every function's unrelocated address and its name; `None` for a name that is missing or
+    /// does not end.
+    pub fn all(self) -> impl Iterator<Item = (u64, Option<&'a [u8]>)> {
+        let mut names = self.names.split_inclusive(|byte| *byte == 0);
+        let mut start = 0;
+        (0..self.starts.len() / 4).map(move |index| {
+            start += u64::from(u32_at(self.starts, index * 4));
+            (start, names.next().and_then(|name| name.strip_suffix(&[0])))
+        })
+    }
+
     /// The name of the function that starts at the unrelocated `address`.
     pub fn at(&self, address: u64) -> Option<&'a [u8]> {
         let mut start = 0;

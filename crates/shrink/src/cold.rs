@@ -1,10 +1,9 @@
 //! Pages that are not in the file and come back from the package's store.
 
 use crate::absent::Absent;
-use crate::{Error, link};
 use elf::{Library, PAGE, PageSet, ProgramHeader, flags};
 use format::TRAP;
-use note::{Draft, Note, Piece};
+use note::{Draft, Piece};
 use std::ops::Range;
 
 /// What a library needs to bring its pages back.
@@ -159,41 +158,4 @@ pub(crate) fn draft(
         cold.push(Piece { pages: beside, execute: false });
     }
     Draft::new(revive.name, end, &cold, revive.chunk, names)
-}
-
-/// Where the note of a written library lies: the instructions that its initialiser starts
-/// with say so. Empty where there is none.
-pub fn note_of(written: &Library<'_>) -> Range<u64> {
-    let place = || {
-        let range = link::note_of(written)?;
-        let bytes = written.read(range.start, range.end - range.start).ok()?;
-        Note::open(bytes).ok().map(|_| range)
-    };
-    place().unwrap_or(0..0)
-}
-
-/// Checks that each read-only page of `original` is in the file, on `pages`, or, if it is
-/// `cold`, in the note of `written`, or holds nothing but tables that are made anew, which
-/// are `freed`.
-pub(crate) fn check(
-    original: &Library<'_>,
-    written: &Library<'_>,
-    pages: &PageSet,
-    freed: &PageSet,
-    cold: &PageSet,
-) -> Result<(), Error> {
-    let place = note_of(written);
-    let bytes = written.read(place.start, place.end - place.start)?;
-    let note = Note::open(bytes).map_err(|_| Error::Unreadable("it has no note".into()))?;
-    for page in original.read_only_pages().iter() {
-        let listed = note.find(page as u32).is_some();
-        let elsewhere = pages.contains(page) || freed.contains(page);
-        if listed != (cold.contains(page) && !elsewhere) {
-            return Err(Error::Differs {
-                what: "a page, which is not in one place",
-                at: page * PAGE,
-            });
-        }
-    }
-    Ok(())
 }

@@ -161,7 +161,7 @@ fn extents(
         extents.bytes(sections.bytes);
     }
     if extents.size() != total {
-        return Err(Error::Differs { what: "the size", at: extents.size() });
+        return Err(Error::Size { reserved: total, written: extents.size() });
     }
     Ok((extents, piece))
 }

@@ -1,4 +1,4 @@
-//! The page-granular ELF writer, and the second reader that checks it.
+//! The page-granular ELF writer. `elf-verify` reads again what it writes.
 //!
 //! A read-only segment becomes one loadable segment for each run of kept pages, at
 //! its old address; the pages between are not in the file, and the loader maps the
@@ -7,27 +7,19 @@
 //! saves much: unwind entries, relocations, names.
 
 mod absent;
-mod allowed;
 mod choice;
 mod cold;
 mod layout;
 mod link;
-mod loader;
 mod made;
 mod names;
-mod original;
 pub mod relative;
-pub mod reread;
 mod reserve;
 mod runs;
 mod sections;
 
-pub use cold::{Chunk, Cold, Revive, note_of as note};
+pub use cold::{Chunk, Cold, Revive};
 pub use layout::{Smaller, shrink};
-pub use link::{ANSWERED, FUNCTION, PREFIX};
-pub use loader::loads;
-pub use original::Original;
-pub use reread::check;
 
 /// Bounds on what is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,29 +47,21 @@ pub enum Shrunk {
     Smaller(Smaller),
 }
 
-/// Why a library could not be written or checked.
+/// Why a library could not be written.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The library is not understood.
     #[error(transparent)]
     Library(#[from] elf::Error),
-    /// What was written is not what was planned. A fault in taper.
-    #[error("the written library differs from the plan: {what} at {at:#x}")]
-    Differs {
-        /// What differs.
-        what: &'static str,
-        /// At which address, or file offset of a header.
-        at: u64,
-    },
-    /// The second reader cannot read it. A fault in taper.
-    #[error("the written library cannot be read: {0}")]
-    Unreadable(String),
-    /// The loader does not take it.
-    #[error("the loader does not take {path}: {reason}")]
-    Refused {
-        /// The library.
-        path: std::path::PathBuf,
-        /// What the loader said.
-        reason: String,
+    /// The code that is added to it could not be made. A fault in taper.
+    #[error("cannot make the library's own code: {0}")]
+    Code(String),
+    /// What was written has not the size that was reserved for it. A fault in taper.
+    #[error("{reserved} bytes were reserved for the library, which has {written}")]
+    Size {
+        /// Bytes.
+        reserved: u64,
+        /// Bytes.
+        written: u64,
     },
 }

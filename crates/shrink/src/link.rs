@@ -11,23 +11,13 @@
 //! which hand on what is not for it.
 
 use crate::Error;
-use crate::names::{self, Names};
+use crate::names::Names;
 use elf::{Dynamic, Library, PAGE, PageSet, Relocation, segment, tag};
+use format::link::{ANSWERED, FUNCTION, PREFIX};
 use iced_x86::IcedError;
 use iced_x86::code_asm::{CodeAssembler, ecx, esi, qword_ptr, rdi, rdx, rsi, rsp};
 use std::collections::BTreeMap;
 use std::ops::Range;
-
-/// The function of the runtime that a library calls: `(note, length, load base, 1)` when it
-/// is loaded, with 0 when it is unloaded.
-pub const FUNCTION: &str = "taper_library";
-
-/// Functions of the C library that the runtime answers, under a name of its own.
-pub const ANSWERED: [&str; 6] =
-    ["sigaction", "signal", "bsd_signal", "__sysv_signal", "sigprocmask", "pthread_sigmask"];
-
-/// What the runtime's name for one of [`ANSWERED`] starts with.
-pub const PREFIX: &str = "taper_";
 
 /// Bytes of the instructions.
 pub(crate) const CODE: u64 = 128;
@@ -224,12 +214,12 @@ impl Link {
         if i32::try_from(last).is_err() {
             return Err(elf::Error::Unsupported("a library of more than 2 GiB").into());
         }
-        let fail = |error: IcedError| Error::Unreadable(format!("its own code: {error}"));
+        let fail = |error: IcedError| Error::Code(error.to_string());
         let mut bytes = self.loaded(at, note).map_err(fail)?;
         bytes.resize((CODE / 2) as usize, 0xcc);
         bytes.extend(self.unloaded(at + CODE / 2, note).map_err(fail)?);
         if bytes.len() as u64 > CODE {
-            return Err(Error::Unreadable("its own code is too long".into()));
+            return Err(Error::Code("it is too long".into()));
         }
         bytes.resize(CODE as usize, 0xcc);
         Ok(bytes)
@@ -275,107 +265,4 @@ impl Link {
         code.jmp(qword_ptr(rdx + self.slot as i32))?;
         code.assemble(at)
     }
-}
-
-/// What differs in a library that is tied to the runtime.
-#[derive(Debug, Default)]
-pub(crate) struct Tied {
-    /// Bytes, by address and number.
-    pub changed: BTreeMap<u64, u64>,
-    /// Pages that are gone.
-    pub freed: PageSet,
-    /// The relocation that the original does not have.
-    pub relocation: Option<Relocation>,
-    /// The tag of the entry of the dynamic section that is gone, if one is.
-    pub replaced: Option<u64>,
-}
-
-/// Where the initialiser of `written` says that its note is: as [`note::named`] reads the
-/// instructions of [`Link::loaded`].
-pub(crate) fn note_of(written: &Library<'_>) -> Option<Range<u64>> {
-    let code = written.read(written.dynamic(tag::INIT)?, CODE).ok()?;
-    let (start, length) = note::named(code)?;
-    Some(u64::from(start)..u64::from(start) + u64::from(length))
-}
-
-/// Entries of the dynamic section that have other values.
-pub(crate) const MOVED: [u64; 8] = [
-    tag::SYMTAB,
-    tag::VERSYM,
-    tag::STRTAB,
-    tag::STRSZ,
-    tag::INIT,
-    tag::FINI,
-    tag::RELA,
-    tag::RELASZ,
-];
-
-/// Compares what names `written` has with the original's, and that it is tied to
-/// `runtime`; `note` is where its note lies. Functions whose code is not on the pages
-/// `present` may have lost their names.
-///
-/// # Errors
-/// The address of what is not as it should be.
-pub(crate) fn check(
-    original: &Library<'_>,
-    written: &Library<'_>,
-    runtime: &str,
-    note: &Range<u64>,
-    present: &PageSet,
-) -> Result<Tied, u64> {
-    let at = written.dynamic(tag::SYMTAB).unwrap_or(0);
-    let (before, after) = (original.symbols().map_err(|_| at)?, written.symbols().map_err(|_| at)?);
-    let Some((last, after)) = after.split_last() else { return Err(at) };
-    let is_ours = (last.name, last.info, last.other) == (FUNCTION, 0x12, 0)
-        && (last.section, last.address, last.size) == (0, 0, 0);
-    if before.len() != after.len() || !is_ours || last.version > GLOBAL {
-        return Err(at);
-    }
-    for (index, (mine, theirs)) in before.iter().zip(after).enumerate() {
-        let answered = !mine.is_defined() && ANSWERED.contains(&mine.name);
-        if mine != theirs && *theirs == names::hidden(mine) && names::leaves(mine, present) {
-            continue;
-        }
-        let same = if answered {
-            theirs.name.strip_prefix(PREFIX) == Some(mine.name)
-                && (theirs.info, theirs.other, theirs.section) == (mine.info, mine.other, 0)
-                && theirs.version <= GLOBAL
-        } else {
-            mine == theirs
-        };
-        if !same {
-            return Err(at + (index * SYMBOL) as u64);
-        }
-    }
-    let named = |library: &Library<'_>| {
-        (library.soname().map(str::to_owned), library.search_path().join(":"))
-    };
-    let (mut old, mut new) = (original.needed(), written.needed());
-    old.push(runtime);
-    // It stands where an entry was free, or where another one was.
-    old.sort_unstable();
-    new.sort_unstable();
-    if old != new || named(original) != named(written) || original.versions() != written.versions()
-    {
-        return Err(written.dynamic(tag::STRTAB).unwrap_or(0));
-    }
-    let link = Link::of(original, runtime, None).map_err(|_| at)?;
-    let code = written.dynamic(tag::INIT).unwrap_or(0);
-    let expected = link.code(code, note).map_err(|_| code)?;
-    if written.read(code, CODE).ok() != Some(&expected[..])
-        || written.dynamic(tag::FINI) != Some(code + CODE / 2)
-    {
-        return Err(code);
-    }
-    let mut changed: BTreeMap<u64, u64> =
-        link.entries.keys().map(|address| (*address, 16)).collect();
-    let fields = original.name_fields().map_err(|_| at)?;
-    changed.extend(fields.into_iter().map(|field| (field.address, field.size)));
-    let gone = |entry: &&Dynamic| written.dynamic(entry.tag).is_none();
-    Ok(Tied {
-        changed,
-        replaced: original.dynamic_entries().iter().find(gone).map(|entry| entry.tag),
-        relocation: Some(link.relocation()),
-        freed: link.freed,
-    })
 }

@@ -43,12 +43,6 @@ pub(crate) fn leaves(symbol: &Symbol<'_>, keep: &PageSet) -> bool {
         && !(code.start / PAGE..code.end.div_ceil(PAGE)).all(|page| keep.contains(page))
 }
 
-/// The symbol without its name.
-pub(crate) fn hidden<'a>(symbol: &Symbol<'a>) -> Symbol<'a> {
-    let other = (symbol.other & !3) | HIDDEN;
-    Symbol { name: "", info: symbol.info & 15, other, ..symbol.clone() }
-}
-
 /// The symbols of `library` that mean what it defines, whatever else is loaded:
 /// functions and objects of which `private` says that nothing else speaks. Those of
 /// `STB_GNU_UNIQUE`, which libraries that are loaded later share, are not among them.
@@ -147,64 +141,6 @@ fn compact(old: &[u8], used: &BTreeSet<u64>) -> Option<(Vec<u8>, BTreeMap<u64, u
         places.insert(offset, place + (offset - start));
     }
     (old.first() == Some(&0) && new.len() <= old.len()).then_some((new, places))
-}
-
-/// What differs where the names were made anew; nothing where they are as they were.
-#[derive(Debug, Default)]
-pub(crate) struct Renamed {
-    /// Bytes, by address and number.
-    pub changed: BTreeMap<u64, u64>,
-    /// Pages that are gone.
-    pub freed: PageSet,
-}
-
-/// Compares the names of `written`, which has the code of `original` on pages of `keep`,
-/// with the original's.
-///
-/// # Errors
-/// The address of what is not as it was.
-pub(crate) fn check(
-    original: &Library<'_>,
-    written: &Library<'_>,
-    keep: &PageSet,
-) -> Result<Renamed, u64> {
-    let at = original.dynamic(tag::SYMTAB).unwrap_or(0);
-    let (before, after) = (original.symbols().map_err(|_| at)?, written.symbols().map_err(|_| at)?);
-    let strings = |library: &Library<'_>| library.dynamic_range(tag::STRTAB, tag::STRSZ);
-    let (old, new) = (strings(original).unwrap_or(0..0), strings(written).unwrap_or(0..0));
-    if before.len() != after.len() || old.start != new.start || old.end < new.end {
-        return Err(at);
-    }
-    let mut without = BTreeSet::new();
-    for (index, (mine, theirs)) in before.iter().zip(&after).enumerate() {
-        if mine == theirs {
-            continue;
-        }
-        if *theirs != hidden(mine) || !leaves(mine, keep) {
-            return Err(at + SYMBOL * index as u64);
-        }
-        without.insert(index as u32);
-    }
-    let named = |library: &Library<'_>| {
-        let names = (library.soname().map(str::to_owned), library.search_path().join(":"));
-        let needed: Vec<String> = library.needed().into_iter().map(str::to_owned).collect();
-        (names, needed)
-    };
-    if named(original) != named(written) || original.versions() != written.versions() {
-        return Err(old.start);
-    }
-    if without.is_empty() {
-        return Ok(Renamed::default());
-    }
-    let fields = original.name_fields().map_err(|_| old.start)?;
-    let mut changed: BTreeMap<u64, u64> =
-        fields.into_iter().map(|field| (field.address, field.size)).collect();
-    changed.insert(old.start, new.end - new.start);
-    for index in 0..before.len() as u64 {
-        let size = if without.contains(&(index as u32)) { 8 } else { 4 };
-        changed.insert(at + SYMBOL * index, size);
-    }
-    Ok(Renamed { changed, freed: freed(&old, new.end - new.start) })
 }
 
 #[cfg(test)]

@@ -6,10 +6,10 @@
 //! words the load base is added; or they get the value of the first.
 
 use crate::Error;
-use elf::{Library, Relative, Relocation, decode, encode, tag};
+use elf::{Relative, Relocation, encode, tag};
 use iced_x86::IcedError;
 use iced_x86::code_asm::{CodeAssembler, qword_ptr, r8, r9, r10, r11, rax, rcx, rdi, rdx, rsi};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 /// Bytes before the table; the code is shorter.
@@ -81,17 +81,6 @@ fn list(table: &mut Vec<u64>, source: u64, places: impl Iterator<Item = u64>) {
     table.extend(words);
 }
 
-/// The lists of a table; `None` where it is not one.
-fn lists(mut table: &[u64]) -> Option<Vec<(u64, Vec<u64>)>> {
-    let mut all = Vec::new();
-    while let [source, bytes, rest @ ..] = table {
-        let (words, rest) = rest.split_at_checked(usize::try_from(bytes / 8).ok()?)?;
-        all.push((*source, decode(words)?));
-        table = rest;
-    }
-    table.is_empty().then_some(all)
-}
-
 /// The code at `at`: does what `table` says, and returns `target` relocated. It keeps the
 /// registers that a function must (psABI, figure 3.4) and uses no stack.
 ///
@@ -101,13 +90,12 @@ fn lists(mut table: &[u64]) -> Option<Vec<(u64, Vec<u64>)>> {
 fn code(at: u64, table: &Range<u64>, target: u64) -> Result<Vec<u8>, Error> {
     let reached = |address: u64| i32::try_from(address).is_ok();
     if !reached(at + CODE) || !reached(table.end) {
-        return Err(Error::Unreadable("its own code lies past 2 GiB".into()));
+        return Err(Error::Code("it lies past 2 GiB".into()));
     }
-    let made = assemble(at, table, target)
-        .map_err(|error| Error::Unreadable(format!("its own code: {error}")))?;
+    let made = assemble(at, table, target).map_err(|error| Error::Code(error.to_string()))?;
     let mut bytes = made;
     if bytes.len() as u64 > CODE {
-        return Err(Error::Unreadable("its own code is too long".into()));
+        return Err(Error::Code("it is too long".into()));
     }
     bytes.resize(CODE as usize, 0xcc);
     Ok(bytes)
@@ -177,94 +165,4 @@ fn assemble(at: u64, table: &Range<u64>, target: u64) -> Result<Vec<u8>, IcedErr
     code.lea(rax, rdx + r8)?;
     code.ret()?;
     code.assemble(at)
-}
-
-/// Compares the relocations of `written`, of which `extra` is not the original's, with the
-/// original's, in which the symbols `own` mean what the library itself defines. Gives the words that are packed, with the
-/// unrelocated values that they hold; none where the relocations are as they were.
-pub(crate) fn check(
-    original: &Library<'_>,
-    written: &Library<'_>,
-    own: &BTreeSet<u32>,
-    extra: Option<Relocation>,
-) -> Result<BTreeMap<u64, u64>, Error> {
-    let differs = |at| Error::Differs { what: "the relocations", at };
-    let counted = |library: &Library<'_>| -> Result<(usize, Vec<Relocation>), Error> {
-        let table = library.dynamic_range(tag::RELA, tag::RELASZ).unwrap_or(0..0);
-        let all = library.relocations()?;
-        Ok((((table.end - table.start) / Relocation::SIZE) as usize, all))
-    };
-    let (_, mut before) = counted(original)?;
-    let (mut count, mut after) = counted(written)?;
-    if let Some(extra) = extra {
-        let at = after[..count].iter().position(|other| *other == extra);
-        after.remove(at.ok_or_else(|| differs(extra.address))?);
-        count -= 1;
-    }
-    let Some(call) = after[..count].iter().position(|other| other.kind == Relocation::IRELATIVE)
-    else {
-        return if before == after { Ok(BTreeMap::new()) } else { Err(differs(0)) };
-    };
-    let call = after.remove(call);
-    let at = call.addend as u64;
-    let bytes = written.read_to_segment_end(at)?;
-    let words: Vec<u64> = bytes
-        .get(CODE as usize..)
-        .unwrap_or_default()
-        .chunks_exact(8)
-        .filter_map(|word| word.first_chunk().copied())
-        .map(u64::from_le_bytes)
-        .collect();
-    let mut addresses = vec![call.address];
-    for (source, places) in lists(&words).ok_or_else(|| differs(at))? {
-        if source == 0 {
-            addresses.extend(places);
-            continue;
-        }
-        let mut first = after[..count - 1].iter();
-        let first = first.find(|one| one.address == source && one.kind == Relocation::R_64);
-        let first = *first.ok_or_else(|| differs(source))?;
-        after.extend(places.into_iter().map(|address| Relocation { address, ..first }));
-    }
-    let mut packed = BTreeMap::new();
-    for address in addresses {
-        let word = written.read(address, 8)?.first_chunk().copied().unwrap_or_default();
-        packed.insert(address, u64::from_le_bytes(word));
-    }
-    let target = packed.get(&call.address).copied().unwrap_or_default();
-    let table = at + CODE..at + bytes.len() as u64;
-    if bytes.get(..CODE as usize) != Some(code(at, &table, target)?.as_slice()) {
-        return Err(differs(at));
-    }
-    let relative = |(address, target): (&u64, &u64)| Relocation {
-        address: *address,
-        kind: Relocation::RELATIVE,
-        symbol: 0,
-        addend: *target as i64,
-    };
-    after.extend(packed.iter().map(relative));
-    // What such a symbol means is what the library defines.
-    let symbols = original.symbols()?;
-    for old in &mut before {
-        let own = own.contains(&old.symbol).then(|| symbols.get(old.symbol as usize)).flatten();
-        let (Some(own), true) = (own, packed.contains_key(&old.address)) else { continue };
-        let target = match old.kind {
-            Relocation::R_64 => own.address.wrapping_add_signed(old.addend),
-            Relocation::GLOB_DAT => own.address,
-            _ => continue,
-        };
-        *old = relative((&old.address, &target));
-    }
-    let sorted = |mut all: Vec<Relocation>| {
-        all.sort_unstable_by_key(|one| (one.address, one.kind, one.symbol, one.addend));
-        all
-    };
-    let (before, after) = (sorted(before), sorted(after));
-    if before.len() != after.len() {
-        return Err(differs(at));
-    }
-    match before.iter().zip(&after).find(|(old, new)| old != new) {
-        Some((old, _)) => Err(differs(old.address)),
-        None => Ok(packed),
-    }
 }

@@ -5,10 +5,11 @@
 //! number of rounds is taken from `TAPER_FUZZ_ROUNDS` for longer runs.
 
 use elf::{Library, PageSet};
+use elf_verify::{Expected, verify};
 use functions::Functions;
 use std::fs;
 use std::process::Command;
-use taper_shrink::{Limits, Original, Shrunk, check, shrink};
+use taper_shrink::{Limits, Shrunk, shrink};
 
 const SOURCE: &str = r#"
 #include <stdexcept>
@@ -115,9 +116,8 @@ fn exercise(data: &[u8], chance: &mut Chance) -> bool {
     }
     assert_eq!(written.len() as u64, smaller.size());
     let none = PageSet::new();
-    Original::read(data, &none, None)
-        .and_then(|original| check(&original, &written, &|_| false, None, (0, &[])))
-        .is_ok()
+    let expected = Expected { original: data, keep: &none, cold: None, private: &|_| false };
+    verify(&expected, &written).is_ok()
 }
 
 #[test]

@@ -103,3 +103,12 @@ fn crates_are_of_a_size_to_be_read() {
     }
     assert!(too_large.is_empty(), "{too_large:#?}");
 }
+
+#[test]
+fn the_second_reader_knows_nothing_of_the_writer() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../elf-verify/Cargo.toml");
+    let text = fs::read_to_string(file).unwrap();
+    for writer in ["shrink", "functions", "standin", "plan", "assemble"] {
+        assert!(!text.contains(&format!("\n{writer}")), "{writer}");
+    }
+}

@@ -1,6 +1,6 @@
 //! Whether the real loader takes a library.
 
-use crate::Error;
+use crate::Fault;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -9,8 +9,8 @@ const LOADER: &str = "/lib64/ld-linux-x86-64.so.2";
 
 /// Asks the loader to map the library at `path`. No code of it runs, and the
 /// libraries that it needs are not looked for.
-pub fn loads(path: &Path) -> Result<(), Error> {
-    let refused = |reason: String| Error::Refused { path: path.into(), reason };
+pub fn loads(path: &Path) -> Result<(), Fault> {
+    let refused = |reason: String| Fault::Refused { path: path.into(), reason };
     let done = Command::new(LOADER)
         .arg("--verify")
         .arg(path)

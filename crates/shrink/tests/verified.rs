@@ -1,13 +1,14 @@
 //! Faults that a writer could have: the second reader finds each.
 
-use super::*;
-use elf::{PageSet, Relocation, segment, tag};
-use shrink::{Chunk, Limits, Shrunk};
+use elf::{Library, PAGE, PageSet, Relocation, segment, tag};
+use elf_verify::{Cold, Expected, Fault, verify};
+use note::Note;
 use std::fs;
 use std::ops::Range;
 use std::path::Path;
 use std::process::Command;
 use store::{Level, Writer};
+use taper_shrink::{Chunk, Limits, Revive, Shrunk, shrink};
 
 /// Functions on pages of their own, tables of their addresses, and names that others define.
 const LIBRARY: &str = r#"
@@ -26,23 +27,33 @@ APART int hotter(int x) { return x ? hot(x - 1) + 1 : 0; }
 #define SOME(n) COLD(n##0) COLD(n##1) COLD(n##2) COLD(n##3) COLD(n##4) \
     COLD(n##5) COLD(n##6) COLD(n##7) COLD(n##8) COLD(n##9) \
     APART int hot##n(int x) { return x + n; }
+APART int torn(int x) { __asm__ volatile(".fill 5000, 1, 0x90"); return x + 1; }
 SOME(1) SOME(2) SOME(3) SOME(4) SOME(5) SOME(6) SOME(7) SOME(8) SOME(9)
 "#;
 
+/// What lies behind instructions, and never runs.
+const FILLER: u8 = 0xcc;
+
 const PATH: &str = "pkg/lib/library.so";
+
+const RUNTIME: &str = "$ORIGIN/../../_taper/runtime.so";
 
 /// A library, what it was to become, and what it became.
 struct Made {
-    check: Check,
+    original: Vec<u8>,
+    keep: PageSet,
+    cold: PageSet,
     written: Vec<u8>,
     store: Vec<u8>,
-    _place: tempfile::TempDir,
 }
 
 impl Made {
     /// What the second reader says of these bytes.
-    fn says(&self, written: &[u8], store: &[u8]) -> Result<()> {
-        reread(PATH, written, Some(store), &self.check, &|_| true)
+    fn says(&self, written: &[u8], store: &[u8]) -> Result<(), Fault> {
+        let cold = Cold { pages: &self.cold, name: PATH, runtime: RUNTIME, store };
+        let Self { original, keep, .. } = self;
+        verify(&Expected { original, keep, cold: Some(cold), private: &|_| true }, written)
+            .map(drop)
     }
 
     fn finds(&self, written: &[u8], fault: &str) {
@@ -70,17 +81,18 @@ fn made(disturb: impl FnOnce(&mut Vec<Vec<u8>>)) -> Made {
         let pages = if symbol.name.starts_with("cold") { &mut cold } else { &mut keep };
         pages.insert_addresses(symbol.address..symbol.address + symbol.size.max(1));
     }
+    // Of one function, the end is lost.
+    let torn = function(&library, "torn") / PAGE;
+    keep.remove(&[torn + 1].into_iter().collect());
     let mut rest = library.read_only_pages();
     rest.remove(&cold);
+    rest.remove(&[torn + 1].into_iter().collect());
     keep.union(&rest);
     cold.remove(&keep);
     assert!(cold.len() >= 5, "{}", cold.len());
-    let runtime = cold_store::runtime(PATH);
-    let mut revive = cold_store::revive(PATH, &runtime, &cold);
-    revive.chunk = 1;
+    let revive = Revive { name: PATH, runtime: RUNTIME, chunk: 1, cold: &cold };
     let Shrunk::Smaller(mut smaller) =
-        shrink::shrink(&library, &keep, &|_| true, Some(&revive), &Limits { mappings: 100 })
-            .unwrap()
+        shrink(&library, &keep, &|_| true, Some(&revive), &Limits { mappings: 100 }).unwrap()
     else {
         panic!("nothing was saved")
     };
@@ -96,12 +108,17 @@ fn made(disturb: impl FnOnce(&mut Vec<Vec<u8>>)) -> Made {
         writer.add(chunk).unwrap();
     }
     let (store, root) = writer.finish(Level::Fast).unwrap();
-    smaller.seal(0, root, [1; 8]);
+    let hash = blake3::hash(&data);
+    smaller.seal(0, root, *hash.as_bytes().first_chunk().unwrap());
     let mut written = Vec::new();
     smaller.write_to(&data, &mut written).unwrap();
-    let source = place.path().join("library.so");
-    let check = Check { source, keep, cold: Some(cold) };
-    Made { check, written, store, _place: place }
+    Made { original: data, keep, cold, written, store }
+}
+
+/// The address of a function.
+fn function(library: &Library<'_>, name: &str) -> u64 {
+    let symbols = library.symbols().unwrap();
+    symbols.iter().find(|symbol| symbol.name == name).unwrap().address
 }
 
 /// Where in the file the bytes at an address are.
@@ -135,14 +152,13 @@ fn what_is_written_as_planned_is_accepted() {
 #[test]
 fn a_byte_of_a_kept_page_is_another() {
     let made = made(|_| {});
-    let first = fs::read(&made.check.source).unwrap();
-    let first = Library::parse(&first).unwrap();
+    let first = Library::parse(&made.original).unwrap();
     // Names and the file header have other values; what they mean is compared elsewhere.
     let strings = first.dynamic_range(tag::STRTAB, tag::STRSZ).unwrap();
     let mut tried = 0;
     for load in first.loads().filter(|load| !load.is_writable()) {
         for address in load.file_addresses().step_by(7) {
-            let kept = made.check.keep.contains(address / PAGE);
+            let kept = made.keep.contains(address / PAGE);
             if !kept || address < 64 + 56 * 20 || strings.contains(&address) {
                 continue;
             }
@@ -222,6 +238,9 @@ fn a_relocation_is_another() {
     let code = library.dynamic(tag::INIT).unwrap();
     for address in code..code + library.read_to_segment_end(code).unwrap().len() as u64 {
         let at = offset(&made.written, address);
+        if made.written[at] == FILLER {
+            continue;
+        }
         made.finds(&flipped(&made.written, at), &format!("the byte of its own code {address:#x}"));
     }
 }
@@ -254,10 +273,24 @@ fn an_entry_of_the_dynamic_section_is_another() {
 }
 
 #[test]
+fn a_function_that_is_lost_is_not_stopped_or_another_is() {
+    let made = made(|_| {});
+    let original = Library::parse(&made.original).unwrap();
+    let byte = |name: &str| offset(&made.written, function(&original, name));
+    let torn = byte("torn");
+    assert_eq!(made.written[torn], 0xf4);
+    let was = original.read(function(&original, "torn"), 1).unwrap();
+    made.finds(&with(&made.written, torn, was), "what is left of a function runs");
+    made.finds(&with(&made.written, byte("hot"), &[0xf4]), "a function that is there is stopped");
+}
+
+#[test]
 fn the_note_names_other_pages() {
     let made = made(|_| {});
     let library = Library::parse(&made.written).unwrap();
-    let place = shrink::note(&library);
+    let code = library.read_to_segment_end(library.dynamic(tag::INIT).unwrap()).unwrap();
+    let (start, length) = note::named(code).unwrap();
+    let place = u64::from(start)..u64::from(start + length);
     let at = offset(&made.written, place.start);
     let size = (place.end - place.start) as usize;
     let runs = Note::open(&made.written[at..at + size]).unwrap().len();
@@ -298,8 +331,11 @@ fn chunks_of_the_store_are_others() {
     for other in 1..count {
         fails("two chunks in each other's place", &|chunks| chunks.swap(0, other));
     }
+    // The last one is of names.
     for one in 0..count {
-        fails("a byte of a chunk", &|chunks| chunks[one][100] ^= 1);
+        if one + 1 < count {
+            fails("a byte of a chunk", &|chunks| chunks[one][100] ^= 1);
+        }
         fails("a chunk that is a byte short", &|chunks| {
             chunks[one].pop();
         });
