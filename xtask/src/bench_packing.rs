@@ -115,6 +115,7 @@ fn is_elf(file: &Path) -> Result<bool> {
     Ok(magic == *b"\x7fELF")
 }
 
+/// Removes a folder, if it is there.
 pub fn remove(path: &Path) -> Result<()> {
     let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
     match removed {

@@ -11,7 +11,6 @@ pub struct Example {
     /// The environment that it runs in.
     pub environment: &'static str,
     /// Words after its name that make it take other paths than it does without.
-    #[cfg_attr(not(test), allow(dead_code))]
     pub otherwise: &'static [&'static str],
 }
 

@@ -1,40 +1,9 @@
 //! Everything a person runs on this repository besides `cargo build`.
 
-mod bench;
-mod bench_cold;
-mod bench_packing;
-mod bench_start;
-mod bench_workers;
-mod cargo_tests;
-mod check;
-mod demo;
-#[cfg(test)]
-mod end_to_end;
-mod examples;
-mod fingerprint;
-mod fuzz;
-mod links;
-mod lint;
-mod lite;
-mod measure;
-#[cfg(test)]
-mod observers;
-mod operators;
-mod packages;
-mod python;
-mod pytorch_runs;
-mod pytorch_tests;
-mod repeat;
-#[cfg(test)]
-mod rewritten;
-mod runs;
-mod setup;
-mod shell;
-mod source;
-mod system;
-mod test;
-
 use clap::{Parser, Subcommand};
+use xtask::{
+    bench, check, demo, fuzz, lint, operators, pytorch_tests, repeat, setup, source, test,
+};
 
 /// Everything a person runs on this repository besides `cargo build`.
 #[derive(Debug, Parser)]

@@ -20,8 +20,11 @@ const STILL: Duration = Duration::from_hours(1);
 /// How a test ended, with what it said.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
+    /// It passed.
     Passed,
+    /// It was not run, for this reason.
     Skipped(String),
+    /// It failed, and said this.
     Failed(String),
     /// The process ended with it, or had to be ended.
     Died(String),
@@ -41,7 +44,9 @@ impl std::fmt::Display for Outcome {
 /// Where tests run: an interpreter, and the folders it imports from besides its own.
 #[derive(Debug, Clone)]
 pub struct Place {
+    /// The interpreter.
     pub python: PathBuf,
+    /// The folders.
     pub paths: Vec<PathBuf>,
 }
 

@@ -127,34 +127,39 @@ fn pack(taper: &Path, interpreter: &Path, folder: &Path, own: &Path) -> Result<P
 }
 
 /// The environment and its package.
-struct Two {
-    original: Place,
-    package: Place,
+pub struct Two {
+    /// The environment.
+    pub original: Place,
+    /// Its package.
+    pub package: Place,
 }
 
 /// Where the outcomes of one file are kept.
-struct Logs<'a> {
-    original: &'a Path,
-    package: &'a Path,
-    name: &'a str,
+pub struct Logs<'a> {
+    /// The folder of those in the environment.
+    pub original: &'a Path,
+    /// And in the package.
+    pub package: &'a Path,
+    /// The file's name there.
+    pub name: &'a str,
 }
 
 /// How tests ended in the two places.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Counts {
+pub struct Counts {
     /// Passed in both.
-    same: usize,
+    pub same: usize,
     /// Did not pass in the original.
-    not_before: usize,
+    pub not_before: usize,
     /// Passed in the original, not in the package, and then as in the other.
-    chance: usize,
+    pub chance: usize,
     /// Pass in the original and not in the package.
-    different: usize,
+    pub different: usize,
 }
 
 impl Two {
     /// Runs tests of a file in both places. `None` if `until` came before the end.
-    fn compare(
+    pub fn compare(
         &self,
         tests: &[String],
         logs: &Logs<'_>,
@@ -238,46 +243,6 @@ impl Two {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::observers;
-
-    /// Files that also today's PyTorch, for which they were not written, can import.
-    const SAMPLED: [&str; 7] = [
-        "test_autograd",
-        "test_indexing",
-        "test_mkldnn",
-        "test_serialization",
-        "test_sparse",
-        "test_type_promotion",
-        "test_view_ops",
-    ];
-
-    #[test]
-    #[ignore = "needs a real PyTorch: cargo xtask test"]
-    fn tests_of_pytorch_pass_as_before() {
-        let shared = observers::shared();
-        let tests = source::tests().unwrap();
-        let helper = setup::database_modules().unwrap();
-        let own = [tests, helper];
-        let package = [std::slice::from_ref(&shared.package), &own].concat();
-        let two = Two {
-            original: Place { python: shared.original.clone(), paths: own.to_vec() },
-            package: Place { python: shared.bare.clone(), paths: package },
-        };
-        // One process for all files, and every so many tests of all.
-        let listed = two.original.list(&SAMPLED).unwrap();
-        let every = listed.len() / 120;
-        let chosen: Vec<String> = listed.into_iter().step_by(every).collect();
-        let folder = tempfile::tempdir().unwrap();
-        let (original, package) = (folder.path().join("original"), folder.path().join("package"));
-        for made in [&original, &package] {
-            fs::create_dir(made).unwrap();
-        }
-        let logs = Logs { original: &original, package: &package, name: "sample" };
-        let counts = two.compare(&chosen, &logs, None).unwrap().unwrap();
-        assert_eq!(counts.different, 0, "{counts:?}");
-        // Had most of them failed before, this would say little.
-        assert!(counts.same > 60 && chosen.len() >= 120, "{counts:?} of {}", chosen.len());
-    }
 
     #[test]
     fn parts_cover_every_test_once() {

@@ -26,7 +26,9 @@ pub const MODULES: &str = "TAPER_TEST_MODULES";
 pub const SOURCE: &str = "TAPER_TEST_SOURCE";
 
 /// The program that [`PROGRAM`] names.
-#[cfg(test)]
+///
+/// # Panics
+/// Where the variable is not set: only tests that `cargo xtask test` runs ask.
 pub fn program() -> std::path::PathBuf {
     std::env::var_os(PROGRAM).expect("cargo xtask test sets it").into()
 }
@@ -58,10 +60,24 @@ fn unable() -> Vec<(&'static str, &'static str)> {
     needs.into_iter().filter(|need| !need.2).map(|(test, what, _)| (test, what)).collect()
 }
 
+/// Builds taper and the tests while the environments are made: one mostly waits for downloads
+/// and the disk, the other computes. Gives the path of taper.
+fn prepare() -> Result<std::path::PathBuf> {
+    std::thread::scope(|scope| {
+        let made = scope.spawn(setup::run);
+        let built = packages::build_for_tests().and_then(|taper| {
+            let mut tests = shell::cargo();
+            shell::run(tests.args(["test", "--workspace", "--no-run"]))?;
+            Ok(taper)
+        });
+        made.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        built
+    })
+}
+
 /// Runs the task.
 pub fn run() -> Result<()> {
-    setup::run()?;
-    let taper = packages::build_for_tests()?;
+    let taper = prepare()?;
 
     let mut before = Vec::new();
     for name in examples::ENVIRONMENTS {

@@ -1,10 +1,11 @@
 //! The interpreter and where it imports from.
 
+use crate::ask::answer;
 use crate::{Error, Sources};
 use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 /// The versions of CPython that taper is tested with. Its packages hold their bytecode, and
 /// rest on how their import systems and garbage collectors work.
@@ -77,15 +78,12 @@ impl Interpreter {
         }
         let fail = |reason: String| Error::Interpreter { python: python.clone(), reason };
         let said = |question: &str| {
-            let done = Command::new(&python)
-                .args(["-B", "-c", question])
-                .stdin(Stdio::null())
-                .env_remove("PYTHONHOME")
-                .output()
-                .map_err(|error| match error.kind() {
-                    std::io::ErrorKind::NotFound => Error::NoInterpreter(python.clone()),
-                    _ => fail(error.to_string()),
-                })?;
+            let mut command = Command::new(&python);
+            command.args(["-B", "-c", question]).env_remove("PYTHONHOME");
+            let done = answer(&mut command, b"").map_err(|error| match error.kind() {
+                std::io::ErrorKind::NotFound => Error::NoInterpreter(python.clone()),
+                _ => fail(error.to_string()),
+            })?;
             if !done.status.success() {
                 return Err(fail(String::from_utf8_lossy(&done.stderr).trim().to_owned()));
             }

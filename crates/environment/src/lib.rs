@@ -14,7 +14,7 @@ mod scope;
 mod sources;
 mod started;
 
-pub use ask::ask;
+pub use ask::{answer, ask};
 pub use distribution::{Distribution, normalized};
 pub use interpreter::Interpreter;
 pub use kind::Kind;

@@ -186,10 +186,9 @@ fn numpy_features(interpreter: &Interpreter) -> Vec<String> {
     const LIST: &str = "
 from numpy._core._multiarray_umath import __cpu_dispatch__ as names, __cpu_features__ as has
 print(' '.join(name for name in names if has.get(name)))";
-    Command::new(&interpreter.executable)
-        .args(["-B", "-c", LIST])
-        .env_remove("NPY_DISABLE_CPU_FEATURES")
-        .output()
+    let mut command = Command::new(&interpreter.executable);
+    command.args(["-B", "-c", LIST]).env_remove("NPY_DISABLE_CPU_FEATURES");
+    environment::answer(&mut command, b"")
         .ok()
         .filter(|done| done.status.success())
         .map(|done| {

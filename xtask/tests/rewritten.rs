@@ -1,13 +1,13 @@
 //! What `taper lint --fix` rewrites does what it did: the examples, and example scripts of
 //! three packages. `cargo xtask test` sets the variable that these tests need.
 
-use crate::examples::{self, EXAMPLES, Example};
-use crate::runs::{self, Place};
-use crate::test;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
+use xtask::examples::{self, EXAMPLES, Example};
+use xtask::runs::{self, Place};
+use xtask::test;
 
 /// Packages whose source archives have example scripts that need no other package.
 const PACKAGES: [&str; 3] = ["networkx==3.6.1", "pyparsing==3.2.3", "simpy==4.1.1"];

@@ -5,31 +5,35 @@
 //!     PYTHONHASHSEED=0 ~/.cache/taper/env-classify/bin/python names.py --names >before
 //!     PYTHONHASHSEED=0 PYTHONPATH=PACKAGE python names.py --names >after
 //!
+//! A part of PyTorch's own tests runs in both as well.
+//!
 //! `cargo xtask test` sets the variable that these tests need.
 
-use crate::examples::{self, Example};
-use crate::runs::{self, Place};
-use crate::{operators, python, test};
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
+use xtask::examples::{self, Example};
+use xtask::pytorch_runs as tested;
+use xtask::pytorch_tests::{Logs, Two};
+use xtask::runs::{self, Place};
+use xtask::{operators, python, setup, source, test};
 
 /// The most lines of a difference that are shown.
 const SHOWN: usize = 20;
 
 /// What all tests share.
-pub(crate) struct Shared {
-    pub original: PathBuf,
-    pub bare: PathBuf,
-    pub package: PathBuf,
+struct Shared {
+    original: PathBuf,
+    bare: PathBuf,
+    package: PathBuf,
     /// Removes the folder that has both when this process is gone.
     _remover: Child,
 }
 
 /// Packs once for all tests.
-pub(crate) fn shared() -> &'static Shared {
+fn shared() -> &'static Shared {
     static SHARED: OnceLock<Shared> = OnceLock::new();
     let make = || {
         let taper = test::program();
@@ -108,6 +112,45 @@ print(bool(deferred and deferred.pending))";
     };
     // Were nothing deferred at all, there would be nothing to switch off.
     assert_eq!(["", "0", "1"].map(said), ["True\n", "True\n", "False\n"]);
+}
+
+/// Files that also today's PyTorch, for which they were not written, can import.
+const SAMPLED: [&str; 7] = [
+    "test_autograd",
+    "test_indexing",
+    "test_mkldnn",
+    "test_serialization",
+    "test_sparse",
+    "test_type_promotion",
+    "test_view_ops",
+];
+
+#[test]
+#[ignore = "needs a real PyTorch: cargo xtask test"]
+fn tests_of_pytorch_pass_as_before() {
+    let shared = shared();
+    let tests = source::tests().unwrap();
+    let helper = setup::database_modules().unwrap();
+    let own = [tests, helper];
+    let package = [std::slice::from_ref(&shared.package), &own].concat();
+    let two = Two {
+        original: tested::Place { python: shared.original.clone(), paths: own.to_vec() },
+        package: tested::Place { python: shared.bare.clone(), paths: package },
+    };
+    // One process for all files, and every so many tests of all.
+    let listed = two.original.list(&SAMPLED).unwrap();
+    let every = listed.len() / 120;
+    let chosen: Vec<String> = listed.into_iter().step_by(every).collect();
+    let folder = tempfile::tempdir().unwrap();
+    let (original, package) = (folder.path().join("original"), folder.path().join("package"));
+    for made in [&original, &package] {
+        fs::create_dir(made).unwrap();
+    }
+    let logs = Logs { original: &original, package: &package, name: "sample" };
+    let counts = two.compare(&chosen, &logs, None).unwrap().unwrap();
+    assert_eq!(counts.different, 0, "{counts:?}");
+    // Had most of them failed before, this would say little.
+    assert!(counts.same > 60 && chosen.len() >= 120, "{counts:?} of {}", chosen.len());
 }
 
 /// The first lines in which two texts differ, as `diff` tells them.

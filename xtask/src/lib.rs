@@ -1,0 +1,30 @@
+//! The tasks, each in a module of its own, and what they and the tests of whole packages in
+//! `tests/` share.
+
+pub mod bench;
+pub mod bench_cold;
+pub mod bench_packing;
+pub mod bench_start;
+pub mod bench_workers;
+pub mod cargo_tests;
+pub mod check;
+pub mod demo;
+pub mod examples;
+pub mod fingerprint;
+pub mod fuzz;
+pub mod links;
+pub mod lint;
+pub mod lite;
+pub mod measure;
+pub mod operators;
+pub mod packages;
+pub mod python;
+pub mod pytorch_runs;
+pub mod pytorch_tests;
+pub mod repeat;
+pub mod runs;
+pub mod setup;
+pub mod shell;
+pub mod source;
+pub mod system;
+pub mod test;
