@@ -6,36 +6,23 @@
 //! loaded, whose initialiser comes before all others (`DF_1_INITFIRST`), and when a fault is
 //! about code or data of none that is known.
 
-use crate::library;
 use core::ffi::{c_int, c_void};
 use core::slice;
 
-#[used]
-#[unsafe(link_section = ".init_array")]
-static START: extern "C" fn() = start;
+/// Makes a library known, given its note, the note's length, and its load base; true where that
+/// was done.
+pub type Enter<'e> = &'e dyn Fn(*mut u8, u32, usize) -> bool;
 
-/// Finds what is loaded together with the runtime.
-extern "C" fn start() {
-    if library::prepare() {
-        look(None);
-    }
-}
-
-/// Looks for a library of the package that is not known and in which one of `places` lies, and
-/// makes it known. False where there is none.
-pub fn around(places: [usize; 2]) -> bool {
-    let unknown = |place: usize| library::around(place).is_none();
-    let found = places.map(|place| unknown(place) && look(Some(place)));
-    found.contains(&true)
-}
-
-struct Search {
+struct Search<'e> {
     place: Option<usize>,
+    enter: Enter<'e>,
     found: bool,
 }
 
-fn look(place: Option<usize>) -> bool {
-    let mut search = Search { place, found: false };
+/// Looks for libraries of the package, all or those in which `place` lies, and calls `enter` for
+/// each. False where there is none.
+pub fn look(place: Option<usize>, enter: Enter<'_>) -> bool {
+    let mut search = Search { place, enter, found: false };
     // SAFETY: the callback and its argument are as the loader wants them. The lock that the
     // loader takes may be taken again by the thread that holds it.
     unsafe { libc::dl_iterate_phdr(Some(each), (&raw mut search).cast()) };
@@ -44,7 +31,7 @@ fn look(place: Option<usize>) -> bool {
 
 unsafe extern "C" fn each(object: *mut libc::dl_phdr_info, _: usize, search: *mut c_void) -> c_int {
     // SAFETY: the loader gives a valid object, `look` a valid search.
-    let (object, search) = unsafe { (&*object, &mut *search.cast::<Search>()) };
+    let (object, search) = unsafe { (&*object, &mut *search.cast::<Search<'_>>()) };
     // SAFETY: the loader's table of program headers.
     let headers = unsafe { slice::from_raw_parts(object.dlpi_phdr, object.dlpi_phnum.into()) };
     let base = object.dlpi_addr as usize;
@@ -77,8 +64,7 @@ unsafe extern "C" fn each(object: *mut libc::dl_phdr_info, _: usize, search: *mu
     if let Some((at, length)) = note::named(code)
         && readable(base + at as usize, length as usize)
     {
-        // SAFETY: as above, for as long as the library is loaded.
-        search.found |= unsafe { library::enter((base + at as usize) as *mut u8, length, base) };
+        search.found |= (search.enter)((base + at as usize) as *mut u8, length, base);
     }
     0
 }

@@ -1,20 +1,23 @@
 //! The runtime of a package: a small library without std that brings back what lies
 //! compressed in it.
 //!
-//! [`library`] knows the shrunk libraries that are loaded, and [`found`] looks for others,
-//! [`signals`] sees a fault on a
-//! page that is not there and hands on every other, [`restore`] puts the page in its
-//! place, [`refuse`] answers calls of what is not in the package, [`record`] keeps a list of both
-//! for the next package. [`modules`] and [`gate`] are what the package's Python side calls. In the fault
-//! path, the C library is asked for system calls and memory moves only.
+//! [`entry`] is what the loader and shrunk libraries call. [`loading`] lists the libraries in
+//! [`library`], and [`found`] looks for others. [`fault`] sees a page that is not there and hands on
+//! every other fault to whoever asked [`signals`], [`restore`] puts the page in its place, [`refuse`]
+//! answers calls of what is not in the package, [`restored_pages`] keeps a list of both for the next
+//! package. [`module_store`] and [`gated_function`] are what the package's Python side calls. In the
+//! fault path, the C library is asked for system calls and memory moves only.
 
 #![no_std]
 
 mod bind;
+mod entry;
+mod fault;
 mod found;
 mod gated_function;
 mod library;
 mod line;
+mod loading;
 mod map;
 mod module_store;
 mod refuse;

@@ -1,11 +1,10 @@
 //! The shrunk libraries that are loaded, and the store that holds their cold pages.
 
 use crate::line::Line;
-use crate::{bind, map, restore, signals, slots};
-use core::ffi::{CStr, c_char, c_int, c_void};
+use crate::map;
 use core::ptr;
 use core::slice;
-use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use note::{Note, PAGE};
 use store::Store;
 
@@ -46,9 +45,6 @@ static COUNT: AtomicUsize = AtomicUsize::new(0);
 /// The store's bytes.
 static STORE: AtomicPtr<u8> = AtomicPtr::new(ptr::null_mut());
 static STORE_SIZE: AtomicUsize = AtomicUsize::new(0);
-
-/// Whether the process ends: libraries say farewell, but their code may still run.
-static ENDING: AtomicBool = AtomicBool::new(false);
 
 /// What has become of a chunk of a library in this process. All zeros: nothing yet.
 pub struct Chunk {
@@ -111,57 +107,36 @@ pub fn store() -> Option<Store<'static>> {
     Store::checked(unsafe { slice::from_raw_parts(at, size) }).ok()
 }
 
+/// Whether the store was opened.
+pub fn has_store() -> bool {
+    !STORE.load(Ordering::Relaxed).is_null()
+}
+
 /// Whether `address` lies in the store.
 pub fn in_store(address: usize) -> bool {
     let at = STORE.load(Ordering::Acquire) as usize;
     at != 0 && (at..at + STORE_SIZE.load(Ordering::Acquire)).contains(&address)
 }
 
-/// A shrunk library calls this before any of its own code runs, and after all of it has.
-///
-/// # Safety
-/// `note` has `length` bytes and stays until the second call; `base` is the library's load
-/// base.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn taper_library(note: *mut u8, length: u32, base: usize, loaded: u32) {
-    if loaded == 0 {
-        if !ENDING.load(Ordering::Relaxed) {
-            forget(note);
-        }
-        return;
-    }
-    // SAFETY: the caller's promise.
-    unsafe { enter(note, length, base) };
+/// Whether no library was ever listed.
+pub fn is_empty() -> bool {
+    COUNT.load(Ordering::Relaxed) == 0
 }
 
-/// Lists a library, unless it is listed. False where that is not possible: this thread was
-/// interrupted while it did so.
-///
-/// # Safety
-/// As for [`taper_library`].
-pub unsafe fn enter(note: *mut u8, length: u32, base: usize) -> bool {
-    let Some(_entering) = Entering::begin() else { return false };
+/// Whether the library with this note is listed.
+pub fn knows(note: *mut u8) -> bool {
     let known = |entry: &Entry| {
         entry.note.load(Ordering::Relaxed) == note && entry.end.load(Ordering::Relaxed) != 0
     };
+    ENTRIES[..COUNT.load(Ordering::Relaxed).min(LIBRARIES)].iter().any(known)
+}
+
+/// Lists the library at `base` with this note, whose bytes stay until it is forgotten.
+pub fn list(_entering: &Entering, bytes: &[u8], note: &Note<'_>, base: usize) {
     let count = COUNT.load(Ordering::Relaxed).min(LIBRARIES);
-    if ENTRIES[..count].iter().any(known) {
-        signals::take();
-        return true;
-    }
-    // SAFETY: the caller's promise.
-    let bytes = unsafe { slice::from_raw_parts(note, length as usize) };
-    let Ok(read) = Note::open(bytes) else {
-        Line::new().text("the note of a library is damaged; copy the package again").end();
-    };
-    begin(&read);
-    if count == 0 {
-        // What came after the runtime, and before this.
-        bind::everywhere();
-    }
     // Where nothing is cold, there may be names.
-    let last = read.len().checked_sub(1).and_then(|last| read.run(last));
-    let (first, last) = match (read.run(0), last) {
+    let last = note.len().checked_sub(1).and_then(|last| note.run(last));
+    let (first, last) = match (note.run(0), last) {
         (Some(first), Some(last)) => (first.page, last.page as usize + usize::from(last.count)),
         _ => (0, 1),
     };
@@ -172,34 +147,50 @@ pub unsafe fn enter(note: *mut u8, length: u32, base: usize) -> bool {
     let Some(entry) = ENTRIES.get(index) else {
         Line::new().text("more than 4096 libraries of the package are loaded").end();
     };
-    let Some(chunks) = map::Memory::new(read.chunks() as usize * size_of::<Chunk>()) else {
+    let Some(chunks) = map::Memory::new(note.chunks() as usize * size_of::<Chunk>()) else {
         Line::new().text("there is no memory to bring pages back in").end();
     };
     entry.chunks.store(chunks.keep().cast(), Ordering::Relaxed);
-    entry.note.store(note, Ordering::Relaxed);
-    entry.length.store(length as usize, Ordering::Relaxed);
+    entry.note.store(bytes.as_ptr().cast_mut(), Ordering::Relaxed);
+    entry.length.store(bytes.len(), Ordering::Relaxed);
     entry.names.store(ptr::null_mut(), Ordering::Relaxed);
-    entry.pages.store(read.pages() as usize, Ordering::Relaxed);
+    entry.pages.store(note.pages() as usize, Ordering::Relaxed);
     entry.base.store(base, Ordering::Relaxed);
     entry.start.store(start, Ordering::Release);
     entry.end.store(end, Ordering::Release);
     if free.is_none() {
         COUNT.store(index + 1, Ordering::Release);
     }
-    signals::take();
-    true
+}
+
+/// Takes the library with this note off the list.
+pub fn forget(note: *mut u8) {
+    let _entering = Entering::begin();
+    for entry in &ENTRIES[..COUNT.load(Ordering::Relaxed).min(LIBRARIES)] {
+        if entry.note.load(Ordering::Relaxed) == note {
+            entry.end.store(0, Ordering::Release);
+            entry.start.store(0, Ordering::Release);
+            entry.note.store(ptr::null_mut(), Ordering::Release);
+        }
+    }
+}
+
+/// Says where the store is; its bytes stay.
+pub fn set_store(bytes: &'static [u8]) {
+    STORE_SIZE.store(bytes.len(), Ordering::Release);
+    STORE.store(bytes.as_ptr().cast_mut(), Ordering::Release);
 }
 
 /// The right to change the list, of one thread at a time. Whoever finds a library in a handler
 /// of faults does not hold the loader's lock.
-struct Entering;
+pub struct Entering;
 
 /// The process and the thread that change the list; 0 for nobody.
 static OWNER: AtomicU64 = AtomicU64::new(0);
 
 impl Entering {
     /// Waits for the right; `None` where this thread has it.
-    fn begin() -> Option<Self> {
+    pub fn begin() -> Option<Self> {
         // SAFETY: they take nothing.
         let (process, thread) = unsafe { (libc::getpid(), libc::syscall(libc::SYS_gettid)) };
         let own = (process as u64) << 32 | thread as u64 & 0xffff_ffff;
@@ -224,137 +215,4 @@ impl Drop for Entering {
     fn drop(&mut self) {
         OWNER.store(0, Ordering::Release);
     }
-}
-
-fn forget(note: *mut u8) {
-    let _entering = Entering::begin();
-    for entry in &ENTRIES[..COUNT.load(Ordering::Relaxed).min(LIBRARIES)] {
-        if entry.note.load(Ordering::Relaxed) == note {
-            entry.end.store(0, Ordering::Release);
-            entry.start.store(0, Ordering::Release);
-            entry.note.store(ptr::null_mut(), Ordering::Release);
-        }
-    }
-}
-
-/// Opens the store and takes the signals, where there is a store; false where there is none.
-pub fn prepare() -> bool {
-    let mut path = [0u8; 4096];
-    let there = |path: &CStr| {
-        // SAFETY: a C string.
-        unsafe { libc::access(path.as_ptr(), libc::F_OK) == 0 }
-    };
-    let Some(_entering) = Entering::begin() else { return false };
-    if !beside(&mut path).is_some_and(there) {
-        return false;
-    }
-    ready();
-    signals::take();
-    true
-}
-
-/// Opens the store, once.
-fn ready() {
-    if STORE.load(Ordering::Relaxed).is_null() {
-        restore::listen();
-        slots::begin();
-        open();
-        bind::everywhere();
-        // SAFETY: the function stays: the runtime is never unloaded.
-        unsafe { __cxa_atexit(ending, ptr::null_mut(), ptr::null_mut()) };
-    }
-}
-
-/// Opens the store where it is not; checks that `note` speaks of this store.
-fn begin(note: &Note<'_>) {
-    ready();
-    let whole = |root: [u8; 32], count: u32| {
-        let last = note.first_chunk().checked_add(note.chunks());
-        note.root() == root && last.is_some_and(|last| last <= count)
-    };
-    match store() {
-        Some(store) if whole(store.root(), store.len()) => {}
-        _ => Line::new()
-            .bytes(note.name())
-            .text(" and the store _taper/cold are of two packages; copy the package again")
-            .end(),
-    }
-}
-
-extern "C" fn ending(_: *mut c_void) {
-    ENDING.store(true, Ordering::Relaxed);
-    restore::summary();
-}
-
-fn open() {
-    let mut path = [0u8; 4096];
-    let Some(path) = beside(&mut path) else {
-        Line::new().text("the loader does not say where the package is").end();
-    };
-    let says = |what: &str, number: i32| -> ! {
-        let line = Line::new().text("cannot read ").bytes(path.to_bytes()).text(": ").text(what);
-        let line = if number > 0 { line.number(number as u64) } else { line };
-        line.text("; copy the package again").end()
-    };
-    let bytes = match map::file(path) {
-        Ok(bytes) => bytes,
-        Err(libc::ENOENT) => says("it is not there", 0),
-        Err(libc::EACCES) => says("permission denied", 0),
-        Err(number) => says("system error ", number),
-    };
-    if Store::open(bytes).is_err() {
-        says("its bytes are not those that were written", 0);
-    }
-    STORE_SIZE.store(bytes.len(), Ordering::Release);
-    STORE.store(bytes.as_ptr().cast_mut(), Ordering::Release);
-}
-
-/// The path of the store, which lies beside the runtime.
-fn beside(buffer: &mut [u8; 4096]) -> Option<&CStr> {
-    const NAME: &[u8] = b"cold\0";
-    struct Search {
-        path: *mut [u8; 4096],
-        length: usize,
-    }
-    unsafe extern "C" fn each(
-        object: *mut libc::dl_phdr_info,
-        _: usize,
-        search: *mut c_void,
-    ) -> c_int {
-        // SAFETY: the loader gives a valid object, `beside` a valid search.
-        let (object, search) = unsafe { (&*object, &mut *search.cast::<Search>()) };
-        let own = each as *const () as usize;
-        // SAFETY: the loader's table of program headers.
-        let headers = unsafe { slice::from_raw_parts(object.dlpi_phdr, object.dlpi_phnum.into()) };
-        let inside = headers.iter().filter(|header| header.p_type == libc::PT_LOAD).any(|header| {
-            let start = object.dlpi_addr as usize + header.p_vaddr as usize;
-            (start..start + header.p_memsz as usize).contains(&own)
-        });
-        if !inside {
-            return 0;
-        }
-        // SAFETY: a name of the loader's is a C string.
-        let name = unsafe { CStr::from_ptr(object.dlpi_name.cast::<c_char>()) }.to_bytes();
-        let folder = name.iter().rposition(|byte| *byte == b'/').map_or(0, |at| at + 1);
-        // SAFETY: the buffer of `beside`.
-        let path = unsafe { &mut *search.path };
-        if let Some(place) = path.get_mut(..folder + NAME.len()) {
-            place[..folder].copy_from_slice(&name[..folder]);
-            place[folder..].copy_from_slice(NAME);
-            search.length = place.len();
-        }
-        1
-    }
-    let mut search = Search { path: buffer, length: 0 };
-    // SAFETY: the callback and its argument are as the loader wants them.
-    unsafe { libc::dl_iterate_phdr(Some(each), (&raw mut search).cast()) };
-    CStr::from_bytes_with_nul(buffer.get(..search.length)?).ok()
-}
-
-unsafe extern "C" {
-    fn __cxa_atexit(
-        function: extern "C" fn(*mut c_void),
-        argument: *mut c_void,
-        library: *mut c_void,
-    ) -> c_int;
 }

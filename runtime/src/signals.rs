@@ -4,18 +4,12 @@
 //! loader, the program) is kept and answered as the system would: it acts on every signal
 //! that is not about a cold page.
 
-use crate::line::Line;
-use crate::{found, library, refuse, restore};
 use core::cell::UnsafeCell;
 use core::ffi::{c_int, c_void};
 use core::mem::zeroed;
 use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
 use libc::{SIGBUS, SIGSEGV, sigaction, sighandler_t, siginfo_t, sigset_t, ucontext_t};
-
-/// Bits of the processor's error code for a page fault.
-const WRITE: i64 = 2;
-const FETCH: i64 = 16;
 
 /// What somebody asked for, for one signal. Readers take the newest; a writer fills the
 /// next place and then says that it is the newest.
@@ -93,18 +87,18 @@ fn asked(number: c_int) -> Option<&'static Asked> {
     }
 }
 
-fn ours() -> sighandler_t {
-    handle as *const () as sighandler_t
-}
+/// A handler, as `SA_SIGINFO` has it.
+pub type Handler = unsafe extern "C" fn(c_int, *mut siginfo_t, *mut c_void);
 
-/// Puts the handler in place where it is not, and keeps what was there.
-pub fn take() {
+/// Puts a handler in place where it is not, and keeps what was there.
+pub fn take(handler: Handler) {
+    let ours = handler as *const () as sighandler_t;
     for number in [SIGSEGV, SIGBUS] {
         // SAFETY: actions that can be read and written; all zeros is a valid one.
         unsafe {
             let mut there: sigaction = zeroed();
             if libc::sigaction(number, ptr::null(), &raw mut there) != 0
-                || there.sa_sigaction == ours()
+                || there.sa_sigaction == ours
             {
                 continue;
             }
@@ -112,7 +106,7 @@ pub fn take() {
                 asked.set(there);
             }
             let mut own: sigaction = zeroed();
-            own.sa_sigaction = ours();
+            own.sa_sigaction = ours;
             own.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
             // Nothing else runs meanwhile, but a store that is cut short is still noticed.
             libc::sigfillset(&raw mut own.sa_mask);
@@ -122,39 +116,11 @@ pub fn take() {
     }
 }
 
-unsafe extern "C" fn handle(number: c_int, info: *mut siginfo_t, context: *mut c_void) {
-    // SAFETY: the thread's own place.
-    let errno = unsafe { *libc::__errno_location() };
-    // SAFETY: the kernel gives both.
-    let (about, machine) = unsafe { (&*info, &mut *context.cast::<ucontext_t>()) };
-    // The kernel's own faults have codes above 0; 1 and 2 are about a page.
-    let page = matches!(about.si_code, 1 | 2);
-    // SAFETY: the field is there for these signals.
-    let address = unsafe { about.si_addr() } as usize;
-    if number == SIGBUS && about.si_code > 0 && library::in_store(address) {
-        Line::new()
-            .text("_taper/cold was cut short while the program ran; copy the package again")
-            .end();
-    }
-    let code = machine.uc_mcontext.gregs[libc::REG_ERR as usize];
-    let fault = restore::Fault { address, fetch: code & FETCH != 0 };
-    let read = number == SIGSEGV && code & WRITE == 0;
-    let place = machine.uc_mcontext.gregs[libc::REG_RIP as usize] as usize;
-    let mut answer = || {
-        (page && restore::restore(fault))
-            || (about.si_code > 0 && refuse::refuse(address, about.si_code, machine))
-    };
-    let done = read && (answer() || (found::around([address, place]) && answer()));
-    if !done {
-        // SAFETY: the kernel's own arguments.
-        unsafe { hand_on(number, info, context) };
-    }
-    // SAFETY: the thread's own place.
-    unsafe { *libc::__errno_location() = errno };
-}
-
 /// Does what somebody asked for.
-unsafe fn hand_on(number: c_int, info: *mut siginfo_t, context: *mut c_void) {
+///
+/// # Safety
+/// The arguments are the kernel's.
+pub unsafe fn hand_on(number: c_int, info: *mut siginfo_t, context: *mut c_void) {
     let Some(asked) = asked(number) else { return };
     let action = asked.get();
     // SAFETY: the kernel's own arguments.
