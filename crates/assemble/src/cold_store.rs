@@ -3,9 +3,10 @@
 use crate::unit::{Check, Unit};
 use anyhow::{Context, Result};
 use elf::{Library, PageSet};
+use environment::MappedFile;
 use format::place::{COLD, RUNTIME};
 use package::{Content, Entry, LIBRARY, Level};
-use plan::{MappedFile, Reason};
+use plan::Reason;
 use shrink::{Chunk, Revive, Smaller};
 use std::collections::BTreeMap;
 use store::Writer;

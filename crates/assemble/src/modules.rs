@@ -219,8 +219,8 @@ fn prepared<'p>(
             let source = environment.source(found);
             let text = std::fs::read(&source)
                 .map_err(|error| package::Error::Read { path: source.clone(), source: error })?;
-            let edited = plan::edited(&plan.target, &file.path, &text);
-            if let Some(text) = edited.or_else(|| plan::giving(&plan.files, &file.path, &text)) {
+            let edited = planner::edited(&plan.target, &file.path, &text);
+            if let Some(text) = edited.or_else(|| planner::giving(&plan.files, &file.path, &text)) {
                 let source = scratch.join(file.path.replace('/', "+"));
                 std::fs::write(&source, &text).context("cannot write a temporary file")?;
                 return Ok(Module { plan: file, text, source, code: None, hot: 0 });

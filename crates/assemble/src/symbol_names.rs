@@ -2,8 +2,8 @@
 
 use anyhow::Result;
 use elf::Library;
-use environment::{Environment, Kind};
-use plan::{Action, MappedFile, Plan};
+use environment::{Environment, Kind, MappedFile};
+use plan::{Action, Plan};
 use rayon::prelude::*;
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};

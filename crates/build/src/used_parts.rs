@@ -7,8 +7,7 @@
 
 use anyhow::Result;
 use elf::{Library, PAGE};
-use environment::{Environment, Interpreter};
-use plan::MappedFile;
+use environment::{Environment, Interpreter, MappedFile};
 use profile::Profile;
 use report::Printer;
 use source::parts::{Part, Use};

@@ -2,8 +2,8 @@
 
 use crate::original::Original;
 use elf::{Library, PAGE};
+use environment::MappedFile;
 use ledger::{Fate, File, Form, Ledger};
-use plan::MappedFile;
 use rayon::prelude::*;
 use serde::Serialize;
 use std::collections::BTreeMap;

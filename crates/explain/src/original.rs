@@ -1,10 +1,9 @@
 //! The environment that a package was made from, as far as it is still there.
 
 use elf::Library;
-use environment::{Interpreter, Place};
+use environment::{Interpreter, MappedFile, Place};
 use imports::{Graph, Hot, Modules, Unreadable};
 use ledger::{File, Ledger};
-use plan::MappedFile;
 use report::Printer;
 use std::path::{Path, PathBuf};
 

@@ -1,6 +1,6 @@
-//! The plan as data: what may become of a file, what a person decides, and what became of all.
+//! The plan as data: what may become of a file, and what becomes of all.
 
-use crate::{Choice, LibraryPages, Reason};
+use crate::{LibraryPages, Reason};
 use elf::PageSet;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -24,17 +24,6 @@ impl Cold {
             Self::Drop => "drop",
         }
     }
-}
-
-/// What a person decides.
-#[derive(Debug, Clone, Default)]
-pub struct Options {
-    /// The fate of what no workload used.
-    pub cold: Cold,
-    /// Names that stay whatever the trace saw.
-    pub keep: Choice,
-    /// Names that leave.
-    pub drop: Choice,
 }
 
 /// What becomes of a file.

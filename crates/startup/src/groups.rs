@@ -3,10 +3,9 @@
 use crate::defer::Group;
 use crate::proofs::Proofs;
 use elf::{Library, PAGE, PageSet};
-use environment::Environment;
+use environment::{Environment, MappedFile};
 use format::ALLOCATORS;
 use package::Deferred;
-use plan::MappedFile;
 use profile::Profile;
 use report::Printer;
 use std::collections::BTreeMap;

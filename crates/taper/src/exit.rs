@@ -27,13 +27,14 @@ pub fn of(error: &anyhow::Error) -> Exit {
     let input = error.chain().any(|cause| {
         cause.is::<BadInput>()
             || cause.is::<environment::Error>()
+            || cause.is::<environment::Unreadable>()
             || matches!(
                 cause.downcast_ref::<ledger::Error>(),
                 Some(error) if !matches!(error, ledger::Error::Write(_))
             )
             || cause.is::<operators::Error>()
             || cause.is::<profile::Error>()
-            || cause.is::<plan::Error>()
+            || cause.is::<planner::Error>()
             || cause.is::<source::Error>()
             || cause.is::<source::nearest::Refusal>()
             || cause.is::<source::operators::Malformed>()

@@ -2,8 +2,7 @@
 
 use anyhow::Result;
 use elf::Library;
-use environment::Environment;
-use plan::MappedFile;
+use environment::{Environment, MappedFile};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 

@@ -3,8 +3,7 @@
 use crate::identities::Identities;
 use anyhow::{Context, Result};
 use elf::{Library, PageSet};
-use environment::Environment;
-use plan::MappedFile;
+use environment::{Environment, MappedFile};
 use profile::{Error, LibraryUse, Profile, Restored};
 use report::Printer;
 use std::path::PathBuf;

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use environment::{Environment, Used};
-use plan::Choice;
+use planner::Choice;
 use profile::Profile;
 use report::{Printer, bad_input, megabytes};
 use std::collections::BTreeSet;

@@ -2,9 +2,8 @@
 //! overloads.
 
 use anyhow::{Context, Result};
-use environment::Interpreter;
+use environment::{Interpreter, MappedFile};
 use operators::{Schema, Schemas, Signatures};
-use plan::MappedFile;
 use report::bad_input;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -5,8 +5,8 @@
 
 use anyhow::{Context, Result};
 use elf::{Library, PageSet};
-use environment::{Environment, Kind};
-use plan::{GpuSide, MappedFile};
+use environment::{Environment, Kind, MappedFile};
+use planner::GpuSide;
 use rayon::prelude::*;
 use standin::{Request, Wanted};
 use std::collections::BTreeMap;
@@ -72,10 +72,10 @@ pub fn for_cpu(environment: &Environment) -> Result<TargetView> {
             Ok((library.source.clone(), probe))
         })
         .collect::<Result<_>>()?;
-    for path in plan::editable("cpu") {
+    for path in planner::editable("cpu") {
         let Some(source) = environment.locate(path) else { continue };
         let Ok(text) = std::fs::read(&source) else { continue };
-        let Some(text) = plan::edited("cpu", path, &text) else { continue };
+        let Some(text) = planner::edited("cpu", path, &text) else { continue };
         let place = folder.path().join(path.replace('/', "+"));
         std::fs::write(&place, text).context("cannot write a temporary file")?;
         // Python must not take the bytecode of the other source.
@@ -95,12 +95,12 @@ fn wanted(environment: &Environment, gpu: &GpuSide) -> Result<BTreeMap<String, W
         .filter(|file| file.in_scope && file.kind == Kind::SharedLibrary)
         .filter(|file| !gpu.contains(&file.path))
         .map(|file| Ok((file.path.clone(), MappedFile::open(&environment.source(file))?)))
-        .collect::<Result<_, plan::Error>>()?;
+        .collect::<Result<_, planner::Error>>()?;
     let dropped: Vec<(String, MappedFile)> = gpu
         .libraries
         .iter()
         .map(|(path, library)| Ok((path.clone(), MappedFile::open(&library.source)?)))
-        .collect::<Result<_, plan::Error>>()?;
+        .collect::<Result<_, planner::Error>>()?;
     let kept = parse(&kept);
     let dropped = parse(&dropped);
     let kept: Vec<(&str, &Library<'_>)> =
@@ -123,7 +123,7 @@ fn host_pages(library: &Library<'_>) -> PageSet {
     for load in library.loads() {
         pages.insert_addresses(load.file_addresses());
     }
-    pages.remove(&plan::gpu_code(library));
+    pages.remove(&planner::gpu_code(library));
     pages
 }
 

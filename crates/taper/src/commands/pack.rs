@@ -8,7 +8,7 @@ use anyhow::Result;
 use assemble::{Asked, Outcome, Packing, manifest};
 use environment::{Environment, Interpreter};
 use package::{Manifest, Stage};
-use plan::{Choice, Options};
+use planner::{Choice, Options};
 use profile::Profile;
 use report::{Printer, bad_input, megabytes};
 use startup::{Looking, Observing, Proofs};
@@ -38,7 +38,7 @@ pub fn run(command: &Pack, global: &Global, printer: &Printer) -> Result<Exit> {
         Some(looking) => startup::groups(&environment, profile, looking, printer),
         None => (profile, Vec::new()),
     };
-    let planning = || plan::plan(&environment, &profile, &view.gpu, &asked.options);
+    let planning = || planner::plan(&environment, &profile, &view.gpu, &asked.options);
     let plan = printer.phase("plan", planning)?;
     let Some(stage) = stage else {
         dry_run::tell(&plan, global, printer)?;

@@ -5,9 +5,9 @@
 //! where a module that hands their folder out is known, is in the store of this package,
 //! and can be made to unpack it first.
 
-use crate::actions::{Action, FilePlan};
-use crate::{Error, MappedFile, Reason};
-use environment::{Environment, File, Kind};
+use crate::Error;
+use environment::{Environment, File, Kind, MappedFile};
+use plan::{Action, FilePlan, Reason};
 
 /// The most bytes of a file that is compressed: those of a chunk of a store.
 const MOST: u64 = 1 << 26;
@@ -90,7 +90,7 @@ pub fn giving(plan: &[FilePlan], path: &str, text: &[u8]) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Reason;
+    use plan::Reason;
 
     fn file(path: &str, action: Action) -> FilePlan {
         FilePlan { path: path.into(), index: 0, size: 1, action, reason: Reason::Cold }

@@ -4,9 +4,9 @@
 //! could import by its name, as a backport is on a Python that has the original, must not be
 //! found in the package either.
 
-use crate::actions::{Action, FilePlan};
 use environment::Environment;
 use format::place::BEHIND;
+use plan::{Action, FilePlan};
 use std::collections::BTreeSet;
 
 /// Moves what makes such modules importable, and nothing else: in the folder of a package, what

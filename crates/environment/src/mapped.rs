@@ -1,10 +1,19 @@
 //! Files of the environment as byte slices, read by the page when they are looked at.
 
-use crate::Error;
 use memmap2::Mmap;
 use std::fs::File;
 use std::ops::Deref;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+/// A file that cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot read {path}: {source}; check its permissions")]
+pub struct Unreadable {
+    /// The file.
+    path: PathBuf,
+    /// What the system said.
+    source: std::io::Error,
+}
 
 /// A file that is mapped for reading.
 #[derive(Debug)]
@@ -12,8 +21,8 @@ pub struct MappedFile(Option<Mmap>);
 
 impl MappedFile {
     /// Maps the file at `path`; an empty one gives an empty slice.
-    pub fn open(path: &Path) -> Result<Self, Error> {
-        let fail = |source| Error::Read { path: path.into(), source };
+    pub fn open(path: &Path) -> Result<Self, Unreadable> {
+        let fail = |source| Unreadable { path: path.into(), source };
         let file = File::open(path).map_err(fail)?;
         if file.metadata().map_err(fail)?.len() == 0 {
             return Ok(Self(None));

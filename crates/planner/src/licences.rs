@@ -4,8 +4,8 @@
 //! one that Python imports as an empty namespace, where a program that asks for the
 //! package must find that there is none.
 
-use crate::actions::{Action, FilePlan};
 use environment::{Environment, Kind};
+use plan::{Action, FilePlan};
 use std::collections::BTreeSet;
 
 /// Moves such licences into their distribution's metadata folder, under their old path.

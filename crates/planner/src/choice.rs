@@ -1,8 +1,20 @@
-//! `--keep` and `--drop`: names that a person gives.
+//! What a person decides: `--cold`, and the names of `--keep` and `--drop`.
 
 use crate::Error;
 use environment::{Environment, File, normalized};
+use plan::Cold;
 use std::path::Path;
+
+/// What a person decides.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// The fate of what no workload used.
+    pub cold: Cold,
+    /// Names that stay whatever the trace saw.
+    pub keep: Choice,
+    /// Names that leave.
+    pub drop: Choice,
+}
 
 /// Names that were given with one flag.
 #[derive(Debug, Clone, Default)]

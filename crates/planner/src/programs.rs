@@ -1,7 +1,7 @@
 //! Programs that modules start.
 
-use crate::{Error, GpuSide, MappedFile};
-use environment::{Environment, File, Kind};
+use crate::{Error, GpuSide};
+use environment::{Environment, File, Kind, MappedFile};
 use memchr::memmem::Finder;
 use profile::Profile;
 use rayon::prelude::*;

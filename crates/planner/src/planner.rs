@@ -1,9 +1,9 @@
 //! Decides what becomes of each file.
 
-use crate::actions::{Action, Cold, FilePlan, Options, Plan};
-use crate::{Error, GpuSide, MappedFile, Reason, library_pages};
+use crate::{Error, GpuSide, Options, library_pages};
 use elf::{Library, PageSet};
-use environment::{Environment, File, Kind, source_of};
+use environment::{Environment, File, Kind, MappedFile, source_of};
+use plan::{Action, Cold, FilePlan, Plan, Reason};
 use profile::Profile;
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};

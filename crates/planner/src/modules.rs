@@ -1,8 +1,7 @@
 //! Which modules lie in the store of the package, and which stay files.
 
-use crate::Reason;
-use crate::actions::{Action, Cold, FilePlan};
 use environment::{Environment, source_of};
+use plan::{Action, Cold, FilePlan, Reason};
 use profile::Profile;
 use std::collections::{BTreeMap, BTreeSet};
 

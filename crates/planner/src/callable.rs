@@ -1,8 +1,8 @@
 //! What may yet be called in the libraries of an environment, where the rest leaves.
 
-use crate::{Error, GpuSide, MappedFile};
+use crate::{Error, GpuSide};
 use elf::{Library, PageSet};
-use environment::{Environment, File};
+use environment::{Environment, File, MappedFile};
 use functions::{Functions, Member};
 use profile::Profile;
 use rayon::prelude::*;

@@ -1,8 +1,8 @@
 //! Which part of an environment only a GPU needs.
 
-use crate::{Error, MappedFile};
+use crate::Error;
 use elf::{Library, PAGE, PageSet};
-use environment::{Environment, File, Kind};
+use environment::{Environment, File, Kind, MappedFile};
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

@@ -1,9 +1,8 @@
 //! Which pages of a library stay, and why.
 
-use crate::Cold;
 use elf::{Library, PAGE, PageSet, Relative};
 use functions::Functions;
-use serde::Serialize;
+use plan::{Cold, LibraryPages};
 use std::collections::BTreeSet;
 
 /// A loaded library of up to so many bytes is complete: which of its paths run may depend
@@ -15,38 +14,6 @@ const COMPLETE: u64 = 2 << 20;
 /// takes its contended paths in one run of ten. Larger ones (PyTorch itself, BLAS) hand
 /// out work in fixed shares.
 const COMPLETE_IF_THREADED: u64 = 16 << 20;
-
-/// The pages of one library's read-only segments, divided by fate and reason. The sets do
-/// not overlap; what is in none of them leaves.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct LibraryPages {
-    /// Hot: what the loader and the kernel read.
-    pub loader: PageSet,
-    /// Hot: what a workload touched.
-    pub touched: PageSet,
-    /// Hot: data whose address the program can give to the kernel, which does not wait for
-    /// it to come back, and what runs before the runtime is there.
-    pub addressed: PageSet,
-    /// What comes back when it is touched: whatever else the program may run.
-    pub cold: PageSet,
-    /// Pages of read-only segments that leave.
-    pub absent: u64,
-}
-
-impl LibraryPages {
-    /// Every page that stays as it is.
-    pub fn hot(&self) -> PageSet {
-        let mut hot = self.loader.clone();
-        hot.union(&self.touched);
-        hot.union(&self.addressed);
-        hot
-    }
-
-    /// Bytes that are not in the library's file, whole pages.
-    pub fn absent_bytes(&self) -> u64 {
-        (self.absent + self.cold.len()) * PAGE
-    }
-}
 
 /// Divides the pages of `library`, of which a workload touched `touched`, on several
 /// threads if `threaded`, and whose functions at `callable` may yet be called.

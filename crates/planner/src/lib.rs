@@ -1,0 +1,42 @@
+//! Decides the fate of every unit of an environment.
+//!
+//! A plan is made of a scan and a profile, and changes neither. What is not understood is kept,
+//! and counted.
+
+mod callable;
+mod choice;
+mod edit;
+mod gpu;
+mod headers;
+mod libraries;
+mod licences;
+mod modules;
+mod planner;
+mod programs;
+mod standard;
+
+pub use choice::{Choice, Options};
+pub use edit::{editable, edited};
+pub use gpu::{GpuLibrary, GpuSide, gpu_code};
+pub use headers::giving;
+pub use libraries::library_pages;
+pub use planner::plan;
+
+/// Why a plan could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file of the environment could not be read.
+    #[error(transparent)]
+    Read(#[from] environment::Unreadable),
+    /// A name given with `--keep` or `--drop` matches nothing.
+    #[error(
+        "--{flag} {name} names no distribution, module, file or library of the environment; \
+         `taper inspect` lists them"
+    )]
+    Unmatched {
+        /// `keep` or `drop`.
+        flag: &'static str,
+        /// The name as given.
+        name: String,
+    },
+}
