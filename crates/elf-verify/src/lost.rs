@@ -31,13 +31,17 @@ impl Lost {
         named.sort_unstable();
         let (mut own, mut covered) = (Self::default(), 0);
         for Function { code, .. } in functions {
-            if within(planned, code.clone()) {
+            let whole = within(present, code.clone());
+            if whole {
                 covered = covered.max(code.end);
+            }
+            if within(planned, code.clone()) {
                 continue;
             }
             own.may.push(code.start);
+            // What is there may be covered by entries of more than one function.
             let reached = named.binary_search(&code.start).is_ok() && code.start >= covered;
-            if reached && present.contains(code.start / PAGE) && !within(present, code.clone()) {
+            if reached && !whole && present.contains(code.start / PAGE) {
                 own.must.push(code.start);
             }
         }
