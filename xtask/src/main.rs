@@ -19,7 +19,7 @@ enum Task {
     Setup,
     /// Pack two examples and show size, time and memory before and after.
     Demo,
-    /// Run every test, the examples from end to end included (some 20 minutes).
+    /// Run every test, the examples from end to end included (an hour).
     Test,
     /// Measure packing, tracing, start, memory, levels, faults and inferences (half an hour).
     Bench(bench::Arguments),

@@ -24,13 +24,17 @@ pub(crate) fn check(
 ) -> Result<(), Fault> {
     let kept = functions.iter().filter(|one| within(planned, one.code.clone()));
     let kept: Vec<&Function> = kept.collect();
-    let (Some(first), Some(tables)) = (kept.first(), filed(old)) else { return Ok(()) };
     let fault = |at| differs("the unwind tables of a function", at);
     let place = |image: &Image<'_>| {
         let header = image.segment(PT_GNU_EH_FRAME.0)?;
         Some((header.p_vaddr.get(LE), header.p_filesz.get(LE)))
     };
     let before = place(old);
+    let (Some(first), Some(tables)) = (kept.first(), filed(old)) else {
+        // Of tables that are not understood, none may be made anew.
+        let made = place(new).filter(|new| functions.is_empty() && Some(*new) != before);
+        return made.map_or(Ok(()), |(at, _)| Err(fault(at)));
+    };
     let Some((at, size)) = place(new) else {
         // Where the plan lets the index go, nobody finds a function.
         let kept = before.is_some_and(|(at, size)| within(planned, at..at.saturating_add(size)));
