@@ -68,7 +68,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         bench_packing::tracing(&taper, example, arguments.runs, scratch.path())?;
     }
     if wanted(Part::Levels) {
-        bench_packing::levels(&taper, &arguments.levels, scratch.path(), &package)?;
+        let (levels, times) = (&arguments.levels, arguments.packings);
+        bench_packing::levels(&taper, levels, times, scratch.path(), &package)?;
     }
     if wanted(Part::Faults) {
         bench_cold::faults(&taper, scratch.path())?;

@@ -163,35 +163,56 @@ pub fn tracing(taper: &Path, example: Example, times: u32, scratch: &Path) -> Re
     Ok(())
 }
 
-/// Packs `import torch` with all that it does not use, at each of `levels`: the packages lie
-/// beside `package`.
-pub fn levels(taper: &Path, levels: &[String], scratch: &Path, package: &Path) -> Result<()> {
+/// Packs `import torch` with all that it does not use, at each of `levels`, so many times in
+/// turn: the packages lie beside `package`.
+pub fn levels(
+    taper: &Path,
+    levels: &[String],
+    times: u32,
+    scratch: &Path,
+    package: &Path,
+) -> Result<()> {
     let example = Example::named("classify")?;
     let profile = scratch.join("torch.profile");
     let mut trace = Command::new(taper);
     trace.arg("trace").arg("-o").arg(&profile).arg("--python").arg(example.python()?);
     packages::quietly(trace.args(["--", "python", "-c", "import torch"]))?;
+    let mut measured = vec![(0, Vec::new(), Vec::new()); levels.len()];
+    // The first turn warms the page cache and proves what start-up does on this environment.
+    for turn in 0..=times {
+        for (number, (level, (bytes, seconds, ratios))) in
+            levels.iter().zip(&mut measured).enumerate()
+        {
+            eprintln!("--level {level}, {turn} of {times}");
+            // Beside the last one: after thousands of files were removed, ext4 looks for a while
+            // at each of their inodes before it makes new ones (5 s of a core here).
+            let package = &package.with_extension(format!("{turn}-{number}"));
+            let mut pack = Command::new(taper);
+            pack.arg("--json").arg("--python").arg(example.python()?).arg("pack").arg("--to");
+            pack.arg(package).args(["--level", level, "--no-verify", "--profile"]).arg(&profile);
+            // What torch itself does not depend on.
+            pack.args(["torchvision", "pillow", "numpy"].map(|name| format!("--drop={name}")));
+            let said: Value = serde_json::from_str(&shell::output(&mut pack)?)?;
+            let write = said["seconds"]["write"].as_f64().context("pack says no time")?;
+            *bytes = Description::of(package)?.bytes;
+            let alone = compressing(package, level)?;
+            if turn > 0 {
+                seconds.push(write);
+                ratios.push(write / alone);
+            }
+        }
+    }
     println!(
         "\nimport torch, everything of torch and its dependencies that a CPU can run kept, by level"
     );
-    for (number, level) in levels.iter().enumerate() {
-        // Beside the last one: after thousands of files were removed, ext4 looks for a while at
-        // each of their inodes before it makes new ones (5 s of a core here).
-        let package = &package.with_extension(number.to_string());
-        let mut pack = Command::new(taper);
-        pack.arg("--json").arg("--python").arg(example.python()?).arg("pack").arg("--to");
-        pack.arg(package).args(["--level", level, "--no-verify", "--profile"]).arg(&profile);
-        // What torch itself does not depend on.
-        pack.args(["torchvision", "pillow", "numpy"].map(|name| format!("--drop={name}")));
-        let said: Value = serde_json::from_str(&shell::output(&mut pack)?)?;
-        let seconds = said["seconds"]["write"].as_f64().context("pack says no time")?;
-        let bytes = Description::of(package)?.bytes as f64 / 1e6;
-        let alone = compressing(package, level)?;
-        println!(
-            "  --level {level:<8} {bytes:>7.1} MB, written and read again in {seconds:.1} s, × {:.2} \
-             of compressing the same chunks alone",
-            seconds / alone
-        );
+    println!(
+        "{:<16}{:>9}   {:<26}of compressing the same chunks alone; median (least–greatest) of {times}",
+        "", "MB", "written and read again, s"
+    );
+    for (level, (bytes, seconds, ratios)) in levels.iter().zip(measured) {
+        let summaries = Summary::of(seconds).zip(Summary::of(ratios));
+        let (seconds, ratio) = summaries.context("nothing was measured")?;
+        println!("--level {level:<8}{:>9.1}   {seconds:<26.1}× {ratio}", bytes as f64 / 1e6);
     }
     Ok(())
 }
