@@ -18,6 +18,7 @@ What a group changes, and that nothing else sees it, was proved when the package
 """
 
 import importlib
+import importlib._bootstrap
 import importlib.util
 import os
 import sys
@@ -42,6 +43,8 @@ _PLAIN = frozenset(
 )
 
 _read = types.ModuleType.__getattribute__
+
+_run = importlib._bootstrap._call_with_frames_removed
 
 # Groups whose bodies have not all run, by the module that begins them.
 pending = {}
@@ -98,6 +101,8 @@ class Group:
         self._made = {}
         self._error = None
         self._hook = None
+        # Why it is not deferred.
+        self.refusal = None
 
     def defer(self, module):
         """Defers the bodies of the group, of which `module` is the first. False where
@@ -107,12 +112,9 @@ class Group:
         for name in self.plan["early"]:
             importlib.import_module(name)
         if any(name in sys.modules for name in members if name != self.root):
-            _say(f"runs {self.root} at once, for modules of its group are there")
-            return False
-        # What one of the bodies does to a class of C, which could be seen, costs nothing.
-        if self.plan["at_once"]:
-            kind = sys.modules["torch._custom_class_base"].CustomClassBaseMeta
-            sys.modules["torch._C"]._set_generator_metaclass(kind)
+            return self._refuse("modules of its group are there")
+        for name in self.plan["at_once"]:
+            _AT_ONCE[name]()
         made = {}
         try:
             # A module is found in the one around it.
@@ -121,8 +123,7 @@ class Group:
             self._arm()
         except Exception as error:
             self._disarm()
-            _say(f"runs {self.root} at once, for what could tell cannot be watched: {error!r}")
-            return False
+            return self._refuse(f"what could tell cannot be watched: {error!r}")
         for name in members:
             one = made[name]
             _groups[one] = self
@@ -135,6 +136,11 @@ class Group:
         self._modules = made
         pending[self.root] = self
         return True
+
+    def _refuse(self, reason):
+        self.refusal = reason
+        _say(f"runs {self.root} at once, for {reason}")
+        return False
 
     def _placeholder(self, name, made):
         parent, _, last = name.rpartition(".")
@@ -195,7 +201,8 @@ class Group:
         code = spec.loader.get_code(spec.name)
         spec._initializing = True
         try:
-            exec(code, about)
+            # As the import system does: PyTorch notes the line of who runs a body.
+            _run(exec, code, about)
         except BaseException as error:
             # The import system does not hear of what its look at a module raises.
             self._error = self._error or error
@@ -265,7 +272,8 @@ class Group:
                 gates.lists(owner, name, self.settle, self._undo)
         for name in ("py_kernels", "python_key_table"):
             self._watch(operators.OpOverload, name)
-        namespace = operators._HigherOrderNamespace
+        # Its name differs from version to version.
+        namespace = type(operators.ops.higher_order)
         known = operators._higher_order_ops
         self._replace(
             namespace,
@@ -352,6 +360,25 @@ class Group:
         while self._undo:
             undo, owner, name, original = self._undo.pop()
             undo(owner, name, original)
+
+
+def _change_generator():
+    kind = sys.modules["torch._custom_class_base"].CustomClassBaseMeta
+    sys.modules["torch._C"]._set_generator_metaclass(kind)
+
+
+def _register_finalizers():
+    """Has `atexit` run finalizers in the order in which it would have been asked to."""
+    import weakref
+
+    weakref.finalize(_register_finalizers, int).detach()
+
+
+# What bodies do to classes, which could be seen and costs nothing: it is not deferred.
+_AT_ONCE = {
+    "torch._C.Generator": _change_generator,
+    "weakref.finalize": _register_finalizers,
+}
 
 
 # Functions of torch._C that find an operator by its name, that say what kernels one has, that

@@ -154,7 +154,7 @@ class Defer:
             self.objections.append("no function of the allocator is called for each tensor")
             self.load(module)
         elif not group.defer(module):
-            self.objections.append("what could tell cannot be watched")
+            self.objections.append(group.refusal)
             self.load(module)
         else:
             self.group = group

@@ -23,8 +23,13 @@ GUARDED = {
     "torch._library.opaque_object._OPAQUE_TYPES.data": "asking about torch.Generator",
 }
 
-# Classes of C that a package changes as soon as a group waits.
-AT_ONCE = {"torch._C.Generator"}
+# Classes that a package changes as soon as a group is deferred, by what it does itself
+# (`runtime/python/deferred.py`). Those with attributes named are changed in no other.
+AT_ONCE = {
+    "torch._C.Generator": None,
+    # The first finalizer asks `atexit` to run all of them: in that order, whatever comes first.
+    "weakref.finalize": {"_registered_with_atexit", "_dirty"},
+}
 
 # What only remembers: nobody's results depend on what is in it.
 CACHES = {
@@ -77,10 +82,27 @@ def classes():
 
 def changed_classes(before):
     for one, kind, bases, inside in before.values():
-        now = vars(one)
-        same = now.keys() == inside.keys() and all(now[key] is inside[key] for key in now)
-        if type(one) is not kind or one.__bases__ != bases or not same:
+        if type(one) is not kind or one.__bases__ != bases or changed_attributes(one, inside):
             yield f"{one.__module__}.{one.__qualname__}"
+
+
+def changed_attributes(one, inside):
+    """Names of what differs in a class from what was `inside`."""
+    now = vars(one)
+    return {key for key in now.keys() | inside.keys() if now.get(key) is not inside.get(key)}
+
+
+def early_changes():
+    """The classes of Python in `AT_ONCE`, by the address of the dict of each, with its name and
+    what is in it."""
+    found = {}
+    for name, attributes in AT_ONCE.items():
+        module, _, last = name.rpartition(".")
+        if attributes is not None and module in sys.modules:
+            one = vars(sys.modules[module])[last]
+            # A class gives no more than a view of its dict.
+            found[id(gc.get_referents(vars(one))[0])] = name, one, dict(vars(one))
+    return found
 
 
 def lines(text):
@@ -116,8 +138,12 @@ def dispatch_caches():
 
 
 class Judge:
-    def __init__(self, members, namespaces, before):
+    def __init__(self, members, namespaces, before, early):
         import torch._ops as operators
+
+        # `early_changes`, and which of them were made.
+        self.early = early
+        self.at_once = []
 
         self.members = set(members)
         self.namespaces = namespaces
@@ -169,6 +195,11 @@ class Judge:
             return None
         if isinstance(one, self.operators) or id(one) in self.belongs:
             return None
+        if id(one) in self.early:
+            name, changed, inside = self.early[id(one)]
+            other = changed_attributes(changed, inside) - AT_ONCE[name]
+            self.at_once.append(name)
+            return f"{name}: {sorted(other)[:3]}" if other else None
         name = self.names.get(id(one))
         if name in CACHES:
             return None
@@ -297,6 +328,7 @@ class Watch:
         bases = subclasses()
         of_c = classes()
         operators = dispatcher(native)
+        early = early_changes()
         asked = Before()
         before = kept()
         self.load(module)
@@ -326,15 +358,17 @@ class Watch:
                         keys.add(key.partition(" ")[0].partition("[")[0])
         # Only tensors without data are watched.
         objections += [f"kernels for {key}" for key in keys if key != "Meta"]
-        judge = Judge(members, namespaces, before)
+        judge = Judge(members, namespaces, before, early)
         mine = {id(changed), id(before), id(operators), id(modules), id(holders), id(native_functions)}
         mine |= {id(vars(asked)), id(vars(self)), id(bases), id(known), id(of_c)}
-        mine |= {id(inside) for _, _, _, inside in of_c.values()}
+        mine |= {id(inside) for _, _, _, inside in of_c.values()} | {id(early)}
+        mine |= {id(inside) for _, _, inside in early.values()}
         for one, was in changed:
             if id(one) not in mine and one is not self:
                 objection = judge.objection(one, was)
                 if objection is not None:
                     objections.append(objection)
+        at_once += judge.at_once
         for name in changed_classes(of_c):
             (at_once if name in AT_ONCE else objections).append(
                 name if name in AT_ONCE else f"class {name}"
