@@ -28,13 +28,7 @@ pub fn faults(taper: &Path, scratch: &Path) -> Result<()> {
     if !done.status.success() {
         bail!("{} failed: {}\n{said}", shell::line(&command), done.status);
     }
-    // taper: brought back 14 pages of torch/lib/libtorch_cpu.so for 0x1234 in 170 us
-    let chunk = |line: &str| {
-        let words: Vec<&str> = line.strip_prefix("taper: brought back ")?.split(' ').collect();
-        let [pages, "pages", .., time, "us"] = words[..] else { return None };
-        Some((pages.parse::<u64>().ok()?, time.parse::<f64>().ok()?))
-    };
-    let all: Vec<(u64, f64)> = said.lines().filter_map(chunk).collect();
+    let all: Vec<(u64, f64)> = said.lines().filter_map(operators::chunk).collect();
     let pages: u64 = all.iter().map(|(pages, _)| pages).sum();
     let time = Summary::of(all.iter().map(|(_, time)| *time)).context("nothing was cold")?;
     println!(

@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 use xtask::{
-    bench, check, demo, fuzz, lint, operators, pytorch_tests, repeat, setup, source, test,
+    bench, check, demo, fuzz, lint, matrix, operators, pytorch_tests, repeat, setup, source, test,
 };
 
 /// Everything a person runs on this repository besides `cargo build`.
@@ -32,6 +32,9 @@ enum Task {
     /// Run PyTorch's own tests in the original and in a package, and compare (hours; it goes on
     /// where it was stopped).
     PytorchTests(pytorch_tests::Arguments),
+    /// Pack, run and measure with several versions of PyTorch and Python, one after the other, and
+    /// write docs/versions.md (two hours; it goes on where it was stopped).
+    Matrix(matrix::Arguments),
     /// Make a PyTorch source tree that can be built here, in the user's cache (a minute).
     Source(source::Arguments),
     /// Check formatting, clippy, and what needs neither a PyTorch nor time (two minutes).
@@ -50,6 +53,7 @@ fn main() -> std::process::ExitCode {
         Task::Operators(arguments) => operators::run(&arguments),
         Task::Repeat(arguments) => repeat::run(&arguments),
         Task::PytorchTests(arguments) => pytorch_tests::run(&arguments),
+        Task::Matrix(arguments) => matrix::run(&arguments),
         Task::Source(arguments) => source::run(&arguments),
         Task::Check => check::run(),
         Task::Lint => lint::run(),

@@ -2,6 +2,7 @@
 
 use crate::{shell, system};
 use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
 use std::fs::OpenOptions;
 use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
@@ -27,7 +28,7 @@ pub fn measure(command: &mut Command) -> Result<Cost> {
 }
 
 /// Median, least and greatest of some measurements.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
     /// The middle value, or the mean of the two in the middle.
     pub median: f64,

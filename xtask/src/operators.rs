@@ -104,6 +104,11 @@ pub struct Counts {
 }
 
 impl Counts {
+    /// All calls in the original.
+    pub fn all(&self) -> usize {
+        self.same + self.refused + self.other + self.missing
+    }
+
     /// Compares the lines of `found` with those of `original`, which may have more.
     pub fn of(original: &Path, found: &Path) -> Result<Self> {
         let (before, after) = (lines(original)?, lines(found)?);
@@ -121,6 +126,15 @@ impl Counts {
         counts.missing = before.keys().filter(|call| !after.contains_key(*call)).count();
         Ok(counts)
     }
+}
+
+/// What the runtime says of a chunk that it brought back: its pages, and the microseconds that it
+/// took. `None` of another line.
+pub fn chunk(line: &str) -> Option<(u64, f64)> {
+    // taper: brought back 14 pages of torch/lib/libtorch_cpu.so for 0x1234 in 170 us
+    let words: Vec<&str> = line.strip_prefix("taper: brought back ")?.split(' ').collect();
+    let [pages, "pages", .., time, "us"] = words[..] else { return None };
+    Some((pages.parse().ok()?, time.parse().ok()?))
 }
 
 /// Results by operator, variant and number.

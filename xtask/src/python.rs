@@ -61,6 +61,11 @@ pub fn bare(python: &Path, folder: &Path) -> Result<PathBuf> {
 /// Interpreters of the other versions of Python that packages are made for, one of each
 /// that is on the PATH or that pyenv has.
 pub fn others() -> Vec<PathBuf> {
+    [10, 12, 13, 14, 15].into_iter().filter_map(with_minor).collect()
+}
+
+/// An interpreter of Python 3.`minor` that can make virtual environments, on the PATH or of pyenv.
+pub fn with_minor(minor: u32) -> Option<PathBuf> {
     let home = std::env::var_os("PYENV_ROOT").map(PathBuf::from);
     let home = home.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".pyenv")));
     let versions = home.and_then(|home| std::fs::read_dir(home.join("versions")).ok());
@@ -68,18 +73,14 @@ pub fn others() -> Vec<PathBuf> {
         versions.into_iter().flatten().flatten().map(|entry| entry.path().join("bin")).collect();
     folders.sort();
     folders.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()));
-    let one = |minor: u32| {
-        let name = format!("python3.{minor}");
-        let found = folders.iter().map(|folder| folder.join(&name));
-        found.into_iter().find(|python| {
-            // A shim may be there for a version that is not.
-            let mut trial = Command::new(python);
-            trial.args([
-                "-c",
-                "import sys, venv; sys.exit(sys.version_info[:2] != (3, int(sys.argv[1])))",
-            ]);
-            shell::succeeds(trial.arg(minor.to_string()))
-        })
-    };
-    [10, 12, 13].into_iter().filter_map(one).collect()
+    let name = format!("python3.{minor}");
+    folders.iter().map(|folder| folder.join(&name)).find(|python| {
+        // A shim may be there for a version that is not.
+        let mut trial = Command::new(python);
+        trial.args([
+            "-c",
+            "import ensurepip, sys, venv; sys.exit(sys.version_info[:2] != (3, int(sys.argv[1])))",
+        ]);
+        shell::succeeds(trial.arg(minor.to_string()))
+    })
 }

@@ -9,7 +9,7 @@ use std::process::Command;
 
 /// The versions of CPython that taper is tested with. Its packages hold their bytecode, and
 /// rest on how their import systems and garbage collectors work.
-const TESTED: RangeInclusive<(u32, u32)> = (3, 10)..=(3, 13);
+const TESTED: RangeInclusive<(u32, u32)> = (3, 10)..=(3, 15);
 
 /// What an interpreter says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

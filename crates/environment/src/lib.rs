@@ -43,7 +43,7 @@ pub enum Error {
     },
     /// taper was never tested with this kind or version of interpreter.
     #[error(
-        "{python} is {what}; taper is tested with the usual builds of CPython 3.10 to 3.13: name \
+        "{python} is {what}; taper is tested with the usual builds of CPython 3.10 to 3.15: name \
          one of these with --python, and install torch there"
     )]
     Untested {

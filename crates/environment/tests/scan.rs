@@ -158,15 +158,15 @@ fn interpreters_that_were_never_tested_are_refused_by_name() {
         ("other", "platform.python_implementation = lambda: \"PyPy\"", "is PyPy 3"),
         (
             "newer",
-            "sys.version_info = (3, 14, 0); platform.python_version = lambda: \"3.14.0\"",
-            "is Python 3.14.0",
+            "sys.version_info = (3, 16, 0); platform.python_version = lambda: \"3.16.0\"",
+            "is Python 3.16.0",
         ),
     ] {
         let python = pretended(place.path(), name, change);
         let error = said(&python);
         assert!(error.contains(expected), "{error}");
         assert!(error.contains(&*python.to_string_lossy()), "{error}");
-        assert!(error.contains("CPython 3.10 to 3.13") && error.contains("--python"), "{error}");
+        assert!(error.contains("CPython 3.10 to 3.15") && error.contains("--python"), "{error}");
     }
     // Old ones that pyenv may have are real.
     let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();

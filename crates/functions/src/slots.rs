@@ -2,8 +2,8 @@
 //!
 //! CPython frees, visits and clears objects when it pleases: at the end, or when its
 //! collector runs. The functions for that lie in tables of the library's data: type
-//! objects (`PyTypeObject`), whose layout the stable releases 3.8 to 3.13 share, and lists
-//! from which types are made (`PyType_Slot`). They are recognised by what the words around
+//! objects (`PyTypeObject`), whose layout the stable releases 3.8 to 3.15 share, and lists
+//! from which types and modules are made (`PyType_Slot`, since 3.15 `PySlot`). They are recognised by what the words around
 //! them hold; a word that is mistaken for one costs a function that stays.
 
 use crate::place::Place;
@@ -25,8 +25,14 @@ const OWN_CALLS: [u64; 7] = [48, 184, 192, 320, 328, 376, 392];
 const END: u64 = 400;
 
 /// The numbers of the same in a list (`typeslots.h`): `bf_releasebuffer`, `tp_clear`,
-/// `tp_dealloc`, `tp_del`, `tp_is_gc`, `tp_traverse`, `tp_free`, `tp_finalize`.
-const NUMBERS: [u64; 8] = [2, 51, 52, 53, 62, 71, 74, 80];
+/// `tp_dealloc`, `tp_del`, `tp_is_gc`, `tp_traverse`, `tp_free`, `tp_finalize`; and those that
+/// 3.15 adds (`slots_generated.h`): `bf_releasebuffer`, `mod_state_traverse`,
+/// `mod_state_clear`, `mod_state_free`.
+const NUMBERS: [u64; 12] = [2, 51, 52, 53, 62, 71, 74, 80, 89, 104, 105, 106];
+
+/// What else the word of a number may hold: flags of a `PySlot` that its function may have
+/// (`PySlot_OPTIONAL`, `PySlot_STATIC`, `PySlot_INTPTR` in `slots.h`), past the 16 bits of the number.
+const SLOT_FLAGS: u64 = 0b111 << 16;
 
 /// The most bytes that objects of a type of C code, or their items, take.
 const LARGEST: u64 = 1 << 20;
@@ -45,10 +51,9 @@ pub(crate) fn slots<'a>(library: &Library<'_>, words: &[(u64, Place<'a>)]) -> Ve
     };
     let mut found = Vec::new();
     for (at, place) in words {
-        if at
-            .checked_sub(8)
-            .is_some_and(|before| held(before).is_none() && NUMBERS.contains(&number(before)))
-        {
+        if at.checked_sub(8).is_some_and(|before| {
+            held(before).is_none() && NUMBERS.contains(&(number(before) & !SLOT_FLAGS))
+        }) {
             found.push(*place);
         }
         let Some(object) = at.checked_sub(NAME).filter(|at| at.checked_add(END).is_some()) else {

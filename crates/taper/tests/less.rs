@@ -112,7 +112,7 @@ go(0), go(1)";
 #[test]
 fn what_the_interpreter_calls_by_itself_is_there() {
     let world = loaded(&["torch/types.so"]);
-    // A type object and a list of slots as CPython's headers lay them out, from 3.10 to 3.13.
+    // A type object and a list of slots as CPython's headers lay them out, from 3.10 to 3.15.
     let source = r#"
 typedef struct Object { intptr_t count; struct Type *type; } Object;
 typedef int (*visitor)(Object *, void *);

@@ -119,7 +119,7 @@ def named():
             names.setdefault(id(value), f"{name}.{key}")
             if isinstance(value, weakref.WeakKeyDictionary):
                 names.setdefault(id(value.data), f"{name}.{key}.data")
-            if isinstance(value, type):
+            if issubclass(type(value), type):
                 for inner, held in list(vars(value).items()):
                     names.setdefault(id(held), f"{name}.{key}.{inner}")
     return names
@@ -165,6 +165,13 @@ class Judge:
                     if key in about and (kernels or key.startswith("_")):
                         self.belongs.add(id(about[key]))
         self.belongs |= dispatch_caches()
+        # What locks of the import system hold: up to Python 3.10, a dict that is known by itself.
+        self.locks = {
+            id(vars(one))
+            for one, _ in before.values()
+            if type(one).__module__ == "_frozen_importlib" and hasattr(one, "__dict__")
+            and type(one).__name__.endswith("Lock")
+        }
         self.modules = {
             id(vars(module)): name
             for name, module in list(sys.modules.items())
@@ -207,7 +214,7 @@ class Judge:
             gained = self.difference(one, was)[0]
             self.guarded[name] = sorted(key for key in gained if isinstance(key, str))
             return None
-        if kind.__module__.startswith("_frozen_importlib"):
+        if kind.__module__.startswith("_frozen_importlib") or id(one) in self.locks:
             return None  # The lock of an import that is under way.
         if id(one) in self.modules:
             owner = self.modules[id(one)]
@@ -438,7 +445,7 @@ def subclasses():
     """Classes whose lists of subclasses somebody calls for, with their lengths."""
     found = {}
     for one in gc.get_objects():
-        place = getattr(one, "__module__", None) if isinstance(one, type) else None
+        place = getattr(one, "__module__", None) if issubclass(type(one), type) else None
         if type(place) is str and place.partition(".")[0] not in sys.stdlib_module_names:
             found[one] = len(type.__subclasses__(one))
     return found

@@ -1,0 +1,334 @@
+//! What is measured of one PyTorch with one Python.
+
+use crate::interpreters::Machine;
+use crate::measure::{self, Summary};
+use crate::operators::{self, Counts};
+use crate::packages::{self, Description};
+use crate::{examples, setup, shell};
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// A PyTorch and a Python.
+#[derive(Debug, Clone, Copy)]
+pub struct Cell {
+    /// The version of PyTorch.
+    pub torch: &'static str,
+    /// The minor version of Python 3.
+    pub minor: u32,
+}
+
+impl Cell {
+    /// As `2.6.0/3.13`.
+    pub fn name(&self) -> String {
+        format!("{}/3.{}", self.torch, self.minor)
+    }
+}
+
+/// Where it is measured.
+#[derive(Debug)]
+pub struct Place {
+    /// Where all runs.
+    pub machine: Machine,
+    /// The interpreter that the environment is built on.
+    pub base: PathBuf,
+    /// The environment's.
+    pub python: PathBuf,
+    /// Taper.
+    pub taper: PathBuf,
+    /// A folder for what is made.
+    pub work: PathBuf,
+}
+
+/// Sizes of an example's packages in bytes.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Sizes {
+    /// With code that no run needed.
+    pub keep: u64,
+    /// Without.
+    pub drop: u64,
+}
+
+/// What was seen of a pair.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Figures {
+    /// A hash of the taper that was used.
+    pub taper: String,
+    /// The day, as `2026-12-01`.
+    pub date: String,
+    /// The C library.
+    pub libc: String,
+    /// The exact version of Python.
+    pub python: String,
+    /// Of torchvision.
+    pub torchvision: String,
+    /// Bytes of the environment.
+    pub original: u64,
+    /// By example.
+    pub sizes: BTreeMap<String, Sizes>,
+    /// Of a package of `import torch` with all that a CPU can run.
+    pub import: u64,
+    /// By module that begins a group: what speaks against deferring it; nothing does where it is.
+    pub deferred: BTreeMap<String, Vec<String>>,
+    /// Times of `import torch` as parts of the original's: as packed, and with `TAPER_EAGER=1`.
+    pub start: Option<(Summary, Summary)>,
+    /// Whether the operators were a sample.
+    pub sample: bool,
+    /// Calls of operators: the same ones, and all.
+    pub operators: (usize, usize),
+    /// Chunks that came back meanwhile, and microseconds for each.
+    pub chunks: Option<(usize, Summary)>,
+    /// Programs that watch what PyTorch registers and that see the same.
+    pub observers: Vec<String>,
+    /// Those that fail in the original.
+    pub unable: Vec<String>,
+    /// What did not hold, by step.
+    pub failures: BTreeMap<String, String>,
+}
+
+impl Figures {
+    /// Where nothing could be measured.
+    pub fn impossible(step: &str, why: &anyhow::Error) -> Self {
+        let failures = BTreeMap::from([(step.to_owned(), brief(why))]);
+        Self { failures, date: today().unwrap_or_default(), ..Self::default() }
+    }
+}
+
+/// Runs of `import torch` in each place.
+const RUNS: u32 = 10;
+
+/// Seconds that a program may take.
+const LIMIT: &str = "1800";
+
+/// Programs of `xtask/checks/observers` that need a compiler or are no program.
+const OTHERS: [&str; 4] = ["compile", "digest", "extension", "inductor"];
+
+/// Measures all, and says of each step that fails why.
+///
+/// # Errors
+/// Only where the environment itself cannot be asked.
+pub fn measure(cell: Cell, place: &Place, sample: bool) -> Result<Figures> {
+    let mut figures = Figures { sample, date: today()?, ..Figures::default() };
+    let program = "import platform, torch, torchvision
+print(platform.python_version(), platform.libc_ver()[1], torchvision.__version__)";
+    let mut ask = place.python(&place.python, &[], &[]);
+    let said = shell::output(ask.args(["-W", "ignore", "-c", program]))?;
+    let words: Vec<&str> = said.split_whitespace().collect();
+    let [python, libc, torchvision] = words[..] else { bail!("versions are {said:?}") };
+    figures.python = python.into();
+    figures.libc = libc.into();
+    figures.torchvision = torchvision.into();
+
+    type Step = fn(&Place, &mut Figures) -> Result<()>;
+    let steps: [(&str, Step); 6] = [
+        ("classify", |place, figures| example(place, "classify", figures)),
+        ("train", |place, figures| example(place, "train", figures)),
+        ("import torch", import),
+        ("start", start),
+        ("operators", database),
+        ("observers", observers),
+    ];
+    for (name, step) in steps {
+        eprintln!("{}: {name}", cell.name());
+        if let Err(error) = step(place, &mut figures) {
+            figures.failures.insert(name.to_owned(), brief(&error));
+        }
+    }
+    Ok(figures)
+}
+
+/// The first lines of an error.
+fn brief(error: &anyhow::Error) -> String {
+    let text = format!("{error:#}");
+    let lines: Vec<&str> = text.lines().collect();
+    let (first, last) = (&lines[..lines.len().min(3)], &lines[lines.len().saturating_sub(5)..]);
+    if lines.len() <= 8 { text } else { [first, &["…"], last].concat().join("\n") }
+}
+
+fn today() -> Result<String> {
+    Ok(shell::output(Command::new("date").args(["-u", "+%F"]))?.trim().to_owned())
+}
+
+impl Place {
+    /// `taper ARGS` there.
+    fn taper(&self, args: &[&str]) -> Command {
+        let mut command = self.machine.command(&self.taper);
+        command.args(args).arg("--python").arg(&self.python);
+        command
+    }
+
+    /// An interpreter there that imports from these folders as well, and has a folder of its own
+    /// to write to.
+    fn python(&self, python: &Path, paths: &[&Path], variables: &[(&str, &str)]) -> Command {
+        let mut command = self.machine.command("timeout");
+        command.args([LIMIT, "env", "-i", "PYTHONDONTWRITEBYTECODE=1", "PYTHONHASHSEED=0"]);
+        command.args(["PATH=/usr/local/bin:/usr/bin:/bin", "LANG=C.UTF-8"]);
+        let word = |name: &str, value: &OsStr| {
+            let mut word = OsString::from(format!("{name}="));
+            word.push(value);
+            word
+        };
+        command.arg(word("HOME", self.work.as_os_str()));
+        if let Ok(paths) = std::env::join_paths(paths) {
+            command.arg(word("PYTHONPATH", &paths));
+        }
+        command.args(variables.iter().map(|(name, value)| format!("{name}={value}")));
+        command.arg(python);
+        command
+    }
+
+    /// The interpreter of an environment with nothing in it.
+    fn bare(&self) -> Result<PathBuf> {
+        let folder = self.work.join("bare");
+        if !folder.exists() {
+            let mut make = self.machine.command(&self.base);
+            shell::output(make.args(["-m", "venv", "--without-pip"]).arg(&folder))?;
+        }
+        Ok(folder.join("bin/python"))
+    }
+
+    /// The package of `import torch`.
+    fn package(&self) -> PathBuf {
+        self.work.join("package")
+    }
+}
+
+/// Packs an example from one profile, with and without cold code, and runs it in both packages.
+fn example(place: &Place, name: &str, figures: &mut Figures) -> Result<()> {
+    let script = format!("examples/{name}/{name}.py");
+    let profile = place.work.join(format!("{name}.profile"));
+    let mut trace = place.taper(&["trace"]);
+    trace.arg("-o").arg(&profile).args(["--", "python", &script]);
+    packages::quietly(&mut trace)?;
+    let mut sizes = [0, 0];
+    for (cold, size) in ["keep", "drop"].into_iter().zip(&mut sizes) {
+        let package = place.work.join(format!("{name}-{cold}"));
+        let mut pack = place.taper(&["pack", "--cold", cold]);
+        pack.arg("--to").arg(&package).arg("--profile").arg(&profile);
+        packages::quietly(pack.args(["--", "python", &script]))?;
+        let about = Description::of(&package)?;
+        if about.verified != Some(true) {
+            bail!("the package with --cold {cold} was not verified");
+        }
+        (figures.original, *size) = (about.original_bytes, about.bytes);
+        setup::remove(&package)?;
+    }
+    let [keep, drop] = sizes;
+    figures.sizes.insert(name.to_owned(), Sizes { keep, drop });
+    Ok(())
+}
+
+/// Packs `import torch`.
+fn import(place: &Place, figures: &mut Figures) -> Result<()> {
+    let package = place.package();
+    let mut pack = place.taper(&["pack"]);
+    packages::quietly(pack.arg("--to").arg(&package))?;
+    figures.import = Description::of(&package)?.bytes;
+    let about: Value = serde_json::from_slice(&fs::read(package.join("taper.json"))?)?;
+    let groups = about["deferred"].as_object().context("taper.json has no \"deferred\"")?;
+    for (root, group) in groups {
+        let against = serde_json::from_value(group["objections"].clone())?;
+        figures.deferred.insert(root.clone(), against);
+    }
+    Ok(())
+}
+
+/// Imports torch in turn.
+fn start(place: &Place, figures: &mut Figures) -> Result<()> {
+    let (bare, package) = (place.bare()?, place.package());
+    let mut times = [Vec::new(), Vec::new(), Vec::new()];
+    for turn in 0..=RUNS {
+        let mut commands = [
+            place.python(&place.python, &[], &[]),
+            place.python(&bare, &[&package], &[]),
+            place.python(&bare, &[&package], &[("TAPER_EAGER", "1")]),
+        ];
+        for (command, times) in commands.iter_mut().zip(&mut times) {
+            command.args(["-c", "import torch"]).stdout(Stdio::null()).stderr(Stdio::null());
+            let cost = measure::measure(command)?;
+            if !cost.status.success() {
+                bail!("{} failed: {}", shell::line(command), cost.status);
+            }
+            if turn > 0 {
+                times.push(cost.wall.as_secs_f64());
+            }
+        }
+    }
+    let [original, deferred, eager] = times;
+    let ratio =
+        |one: &[f64]| Summary::of(one.iter().zip(&original).map(|(after, before)| after / before));
+    figures.start = ratio(&deferred).zip(ratio(&eager));
+    Ok(())
+}
+
+/// Runs PyTorch's operator database in both places.
+fn database(place: &Place, figures: &mut Figures) -> Result<()> {
+    let modules = setup::database_modules()?;
+    let (bare, package) = (place.bare()?, place.package());
+    let [before, after] = ["before.txt", "after.txt"].map(|name| place.work.join(name));
+    let sample = figures.sample;
+    let run = |mut command: Command, out: &Path| {
+        command.arg("xtask/checks/operators.py").arg("-o").arg(out);
+        if sample {
+            command.args(["--each", "4"]);
+        }
+        let done = command.output().with_context(|| shell::line(&command))?;
+        let said = String::from_utf8_lossy(&done.stderr).into_owned();
+        if !done.status.success() {
+            let last: Vec<&str> = said.lines().rev().take(5).collect();
+            bail!("{} failed: {}: {}", shell::line(&command), done.status, last.join(" | "));
+        }
+        Ok(said)
+    };
+    run(place.python(&place.python, &[&modules], &[]), &before)?;
+    let packed = place.python(&bare, &[&package, &modules], &[("TAPER_LOG", "1")]);
+    let said = run(packed, &after)?;
+    let counts = Counts::of(&before, &after)?;
+    figures.operators = (counts.same, counts.all());
+    let times: Vec<f64> = said.lines().filter_map(operators::chunk).map(|(_, time)| time).collect();
+    figures.chunks = Some(times.len()).zip(Summary::of(times));
+    if counts.same != counts.all() {
+        bail!("{counts:?}");
+    }
+    Ok(())
+}
+
+/// Runs the programs that watch what PyTorch registers. They are written for PyTorch 2.15: one
+/// that fails in the original says nothing.
+fn observers(place: &Place, figures: &mut Figures) -> Result<()> {
+    let (bare, package) = (place.bare()?, place.package());
+    let folder = examples::repository().join("xtask/checks/observers");
+    let mut names: Vec<String> = fs::read_dir(&folder)?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.extension() == Some(OsStr::new("py")))
+        .filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned()))
+        .filter(|name| !OTHERS.contains(&name.as_str()))
+        .collect();
+    names.sort();
+    let mut different = Vec::new();
+    for name in names {
+        let script = folder.join(format!("{name}.py"));
+        let run = |mut command: Command| command.arg("-W").arg("ignore").arg(&script).output();
+        let before = run(place.python(&place.python, &[], &[]))?;
+        if !before.status.success() {
+            figures.unable.push(name);
+            continue;
+        }
+        let after = run(place.python(&bare, &[&package], &[]))?;
+        if after.status.success() && before.stdout == after.stdout {
+            figures.observers.push(name);
+        } else {
+            let said = String::from_utf8_lossy(&after.stderr).into_owned();
+            different.push(format!("{name} ({})", said.lines().last().unwrap_or("other output")));
+        }
+    }
+    if !different.is_empty() {
+        bail!("see something else: {}", different.join("; "));
+    }
+    Ok(())
+}
