@@ -108,6 +108,9 @@ const LIMIT: &str = "1800";
 /// Programs of `xtask/checks/observers` that need a compiler or are no program.
 const OTHERS: [&str; 4] = ["compile", "digest", "extension", "inductor"];
 
+/// Adds what it sees to the figures.
+type Step = fn(&Place, &mut Figures) -> Result<()>;
+
 /// Measures all, and says of each step that fails why.
 ///
 /// # Errors
@@ -124,7 +127,6 @@ print(platform.python_version(), platform.libc_ver()[1], torchvision.__version__
     figures.libc = libc.into();
     figures.torchvision = torchvision.into();
 
-    type Step = fn(&Place, &mut Figures) -> Result<()>;
     let steps: [(&str, Step); 6] = [
         ("classify", |place, figures| example(place, "classify", figures)),
         ("train", |place, figures| example(place, "train", figures)),

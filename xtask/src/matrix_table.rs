@@ -25,8 +25,9 @@ which a chunk of cold code comes back; *watchers* are the programs that see the 
 pub fn page(cells: &[(Cell, Option<Figures>)]) -> String {
     let mut page = HEAD.to_owned();
     page += "| PyTorch | Python | C library | installed | classify keep, drop | train keep, drop | \
-             import torch | start | operators | chunk | watchers | on |\n";
-    page += &format!("|{}\n", "---|".repeat(12));
+             import torch | start | operators | chunk | watchers | on |\n|";
+    page += &"---|".repeat(12);
+    page += "\n";
     for (cell, figures) in cells {
         page += &row(cell, figures.as_ref());
     }

@@ -35,8 +35,12 @@ _FEW = 20
 # What methods give that only say something.
 _SAYS = r"(?:str|bool|int|(?:[a-z.]+\.)?(?:Iterator|[Ll]ist|Sequence)\[)"
 
-# What a signature names that could be the name of an operator.
-_WORDS = re.compile(r"\bstr\b|object|Any|Iterable|Sequence|\bbytes\b")
+# Words in a signature that name no type of which an object may be made of a text. Nor do names of
+# classes that torch gives Python; others may: a `Symbol` is.
+_NO_TEXT = frozenset(
+    "int float bool complex None typing Optional Union Callable SupportsInt SupportsIndex SupportsFloat"
+    " SupportsComplex collections abc list List tuple Tuple dict Dict Mapping set Set".split()
+)
 
 
 def dispatcher(native):
@@ -109,7 +113,20 @@ def _may_ask(function, name=None):
     start = re.escape(name or function.__name__)
     own = "(?:self: [^,)]*(?:, )?)?" if name else ""
     told = re.findall(rf"^(?:\d+\. )?{start}\({own}(.*)\) -> ", function.__doc__ or "", re.M)
-    return not (told or name) or any(not one.strip() or _WORDS.search(one) for one in told)
+    return not (told or name) or any(not one.strip() or _takes_text(one) for one in told)
+
+
+def _takes_text(words):
+    """Whether one of the arguments that a signature lists may be made of a text."""
+    kinds = re.split(r"(?:^|, )\*{0,2}\w+(?:: |(?=,|$))", re.sub(r" = [^,]*", "", words))[1:]
+    given = [vars(sys.modules[name]) for name in ("torch._C", "torch")]
+    for name in re.findall(r"[\w.:]+", " ".join(kinds)):
+        last = re.split(r"\.|::", name)[-1]
+        # Some are told by their names in C++.
+        known = any(issubclass(type(owner.get(last)), type) for owner in given)
+        if last not in _NO_TEXT and not known and not name.startswith("torch._C."):
+            return True
+    return False
 
 
 def calls(operators, keys):
@@ -247,7 +264,9 @@ class Before:
         self._child = os.fork()
         if self._child == 0:
             try:
+                # If the other process dies, this one is not to wait for it.
                 os.close(self._asks)
+                os.close(self._says)
                 with os.fdopen(asks) as question:
                     given = [tuple(tuple(w) if isinstance(w, list) else w for w in words)
                              for words in json.load(question)]
