@@ -68,6 +68,8 @@ class _Deferred(types.ModuleType):
                     group.run(self)
             elif name not in _PLAIN:
                 group.settle()
+            if _became_other(self):
+                return getattr(self, name)
         return _read(self, name)
 
     def __setattr__(self, name, value):
@@ -75,13 +77,23 @@ class _Deferred(types.ModuleType):
             group = _groups.get(self)
             if group is not None:
                 group.settle()
+                if _became_other(self):
+                    return setattr(self, name, value)
         types.ModuleType.__setattr__(self, name, value)
 
     def __delattr__(self, name):
         group = _groups.get(self)
         if group is not None:
             group.settle()
+            if _became_other(self):
+                return delattr(self, name)
         types.ModuleType.__delattr__(self, name)
+
+
+def _became_other(module):
+    """Whether a body made a module that was deferred one of another class, which has attributes
+    in a way of its own."""
+    return type(module) not in (_Deferred, types.ModuleType)
 
 
 class Group:

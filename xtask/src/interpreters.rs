@@ -57,6 +57,10 @@ impl Machine {
             let mut make = Command::new("mmdebstrap");
             make.args(["--quiet", "--variant=minbase", &include, SUITE]).arg(&made).arg(MIRROR);
             shell::run(&mut make).context("cannot make a root with Debian's newer Pythons")?;
+            // The user that programs run as.
+            let users = made.join("etc/passwd");
+            let listed = fs::read_to_string(&users)?;
+            fs::write(&users, listed + "user:x:1000:1000::/tmp:/bin/sh\n")?;
             fs::rename(&made, &root)?;
         }
         let mut words: Vec<OsString> = vec!["bwrap".into()];

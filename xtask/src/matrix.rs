@@ -21,6 +21,9 @@ const CELLS: [Cell; 7] = [
     Cell { torch: "2.15.0", minor: 15 },
 ];
 
+/// Samples of each operator.
+const SAMPLES: u32 = 4;
+
 /// What the task runs.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Arguments {
@@ -107,15 +110,21 @@ fn measured(cell: Cell, taper: &Path, folder: &Path, sample: bool) -> Result<Fig
         Ok(python) => python,
         Err(error) => return Ok(Figures::impossible("installation", &error)),
     };
-    let place = Place { machine, base, python, taper: taper.into(), work: work.clone() };
-    let figures = matrix_cell::measure(cell, &place, sample);
+    let each = sample.then_some(SAMPLES);
+    let (taper, work) = (taper.into(), work);
+    let place = Place { machine, base, python, taper, work, each };
+    let figures = matrix_cell::measure(cell, &place);
+    let figures = figures.unwrap_or_else(|error| Figures::impossible("environment", &error));
     setup::remove(&environment)?;
-    setup::remove(&work)?;
-    figures
+    setup::remove(&place.work)?;
+    Ok(figures)
 }
 
 /// Makes an environment, and gives its interpreter.
-fn made(cell: Cell, machine: &Machine, base: &Path, folder: &Path) -> Result<PathBuf> {
+///
+/// # Errors
+/// Where no wheel fits, or it cannot be installed.
+pub fn made(cell: Cell, machine: &Machine, base: &Path, folder: &Path) -> Result<PathBuf> {
     eprintln!("{}: makes an environment (some minutes, 7 GB)", cell.name());
     shell::run(machine.command(base).args(["-m", "venv"]).arg(folder))?;
     let python = folder.join("bin/python");

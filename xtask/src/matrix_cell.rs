@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 
 /// A PyTorch and a Python.
 #[derive(Debug, Clone, Copy)]
@@ -43,6 +43,8 @@ pub struct Place {
     pub taper: PathBuf,
     /// A folder for what is made.
     pub work: PathBuf,
+    /// So many samples of each operator of PyTorch's database; all without.
+    pub each: Option<u32>,
 }
 
 /// Sizes of an example's packages in bytes.
@@ -115,7 +117,8 @@ type Step = fn(&Place, &mut Figures) -> Result<()>;
 ///
 /// # Errors
 /// Only where the environment itself cannot be asked.
-pub fn measure(cell: Cell, place: &Place, sample: bool) -> Result<Figures> {
+pub fn measure(cell: Cell, place: &Place) -> Result<Figures> {
+    let sample = place.each.is_some();
     let mut figures = Figures { sample, date: today()?, ..Figures::default() };
     let program = "import platform, torch, torchvision
 print(platform.python_version(), platform.libc_ver()[1], torchvision.__version__)";
@@ -133,7 +136,7 @@ print(platform.python_version(), platform.libc_ver()[1], torchvision.__version__
         ("import torch", import),
         ("start", start),
         ("operators", database),
-        ("observers", observers),
+        ("observers", |place, figures| observers(place, &[], figures)),
     ];
     for (name, step) in steps {
         eprintln!("{}: {name}", cell.name());
@@ -226,7 +229,10 @@ fn example(place: &Place, name: &str, figures: &mut Figures) -> Result<()> {
 }
 
 /// Packs `import torch`.
-fn import(place: &Place, figures: &mut Figures) -> Result<()> {
+///
+/// # Errors
+/// Where it cannot be packed.
+pub fn import(place: &Place, figures: &mut Figures) -> Result<()> {
     let package = place.package();
     let mut pack = place.taper(&["pack"]);
     packages::quietly(pack.arg("--to").arg(&package))?;
@@ -268,16 +274,18 @@ fn start(place: &Place, figures: &mut Figures) -> Result<()> {
     Ok(())
 }
 
-/// Runs PyTorch's operator database in both places.
-fn database(place: &Place, figures: &mut Figures) -> Result<()> {
+/// Runs PyTorch's operator database in both places, once [`import`] has packed.
+///
+/// # Errors
+/// Unless all results are the same.
+pub fn database(place: &Place, figures: &mut Figures) -> Result<()> {
     let modules = setup::database_modules()?;
     let (bare, package) = (place.bare()?, place.package());
     let [before, after] = ["before.txt", "after.txt"].map(|name| place.work.join(name));
-    let sample = figures.sample;
     let run = |mut command: Command, out: &Path| {
         command.arg("xtask/checks/operators.py").arg("-o").arg(out);
-        if sample {
-            command.args(["--each", "4"]);
+        if let Some(each) = place.each {
+            command.args(["--each", &each.to_string()]);
         }
         let done = command.output().with_context(|| shell::line(&command))?;
         let said = String::from_utf8_lossy(&done.stderr).into_owned();
@@ -290,7 +298,14 @@ fn database(place: &Place, figures: &mut Figures) -> Result<()> {
     run(place.python(&place.python, &[&modules], &[]), &before)?;
     let packed = place.python(&bare, &[&package, &modules], &[("TAPER_LOG", "1")]);
     let said = run(packed, &after)?;
-    let counts = Counts::of(&before, &after)?;
+    let mut counts = Counts::of(&before, &after)?;
+    if counts.other > 0 {
+        // What the original itself gives differently each time says nothing of a package.
+        let again = place.work.join("again.txt");
+        run(place.python(&place.python, &[&modules], &[]), &again)?;
+        operators::keep_steady(&before, &again, [&before, &after])?;
+        counts = Counts::of(&before, &after)?;
+    }
     figures.operators = (counts.same, counts.all());
     let times: Vec<f64> = said.lines().filter_map(operators::chunk).map(|(_, time)| time).collect();
     figures.chunks = Some(times.len()).zip(Summary::of(times));
@@ -300,9 +315,12 @@ fn database(place: &Place, figures: &mut Figures) -> Result<()> {
     Ok(())
 }
 
-/// Runs the programs that watch what PyTorch registers. They are written for PyTorch 2.15: one
-/// that fails in the original says nothing.
-fn observers(place: &Place, figures: &mut Figures) -> Result<()> {
+/// Runs the programs that watch what PyTorch registers, or `those` alone, once [`import`] has
+/// packed. They are written for PyTorch 2.15: one that fails in the original says nothing.
+///
+/// # Errors
+/// Where one sees something else.
+pub fn observers(place: &Place, those: &[&str], figures: &mut Figures) -> Result<()> {
     let (bare, package) = (place.bare()?, place.package());
     let folder = examples::repository().join("xtask/checks/observers");
     let mut names: Vec<String> = fs::read_dir(&folder)?
@@ -310,27 +328,54 @@ fn observers(place: &Place, figures: &mut Figures) -> Result<()> {
         .filter(|path| path.extension() == Some(OsStr::new("py")))
         .filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned()))
         .filter(|name| !OTHERS.contains(&name.as_str()))
+        .filter(|name| those.is_empty() || those.contains(&name.as_str()))
         .collect();
     names.sort();
     let mut different = Vec::new();
     for name in names {
         let script = folder.join(format!("{name}.py"));
-        let run = |mut command: Command| command.arg("-W").arg("ignore").arg(&script).output();
-        let before = run(place.python(&place.python, &[], &[]))?;
+        let run = |mut command: Command, words: &[&str]| {
+            command.args(["-W", "ignore"]).arg(&script).args(words).output()
+        };
+        let original = |words: &[&str]| run(place.python(&place.python, &[], &[]), words);
+        let packed = |words: &[&str]| run(place.python(&bare, &[&package], &[]), words);
+        let before = original(&[])?;
         if !before.status.success() {
             figures.unable.push(name);
             continue;
         }
-        let after = run(place.python(&bare, &[&package], &[]))?;
+        let after = packed(&[])?;
         if after.status.success() && before.stdout == after.stdout {
             figures.observers.push(name);
         } else {
-            let said = String::from_utf8_lossy(&after.stderr).into_owned();
-            different.push(format!("{name} ({})", said.lines().last().unwrap_or("other output")));
+            // What is listed by its hash has to be seen.
+            let words = ["--names"];
+            let (before, after) = (original(&words)?, packed(&words)?);
+            different.push(format!("{name} ({})", first_difference(&before, &after)));
         }
     }
     if !different.is_empty() {
         bail!("see something else: {}", different.join("; "));
     }
     Ok(())
+}
+
+/// The first line that differs in two outputs, or the last that the second said of why it failed.
+fn first_difference(before: &Output, after: &Output) -> String {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    if !after.status.success() {
+        let said = text(&after.stderr);
+        return format!("{}: {}", after.status, said.lines().last().unwrap_or(""));
+    }
+    let (before, after) = (text(&before.stdout), text(&after.stdout));
+    let short =
+        |line: Option<&str>| line.unwrap_or("nothing").chars().take(200).collect::<String>();
+    let (mut old, mut new) = (before.lines(), after.lines());
+    loop {
+        match (old.next(), new.next()) {
+            (None, None) => return "not the second time".to_owned(),
+            (old, new) if old == new => {}
+            (old, new) => return format!("{} | {}", short(old), short(new)),
+        }
+    }
 }

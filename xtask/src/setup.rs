@@ -6,7 +6,9 @@
 //! interrupted is made anew.
 
 use crate::fingerprint::Fingerprint;
-use crate::{examples, links, python, shell, system};
+use crate::interpreters::Machine;
+use crate::matrix_cell::Cell;
+use crate::{examples, links, matrix, python, shell, system};
 use anyhow::{Context, Result, bail};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -36,8 +38,9 @@ pub fn build_modules() -> Result<PathBuf> {
 /// The folder of modules that PyTorch's operator database needs besides PyTorch, setuptools among
 /// them, which is in no package.
 pub fn database_modules() -> Result<PathBuf> {
-    let parts = ["expecttest/__init__.py", "setuptools/__init__.py"];
-    modules("operators", &parts, &["expecttest==0.3.0", "setuptools==80.9.0"])
+    let parts = ["expecttest/__init__.py", "packaging/__init__.py", "setuptools/__init__.py"];
+    // The database of PyTorch 2.4 finds `packaging` in setuptools where distutils was imported.
+    modules("operators", &parts, &["expecttest==0.3.0", "packaging==25.0", "setuptools==80.9.0"])
 }
 
 /// A folder in the cache with these requirements, of which these `parts` are there once it is
@@ -65,14 +68,42 @@ fn need_headers() -> Result<()> {
     install(&[&format!("python{}-dev", python::VERSION)])
 }
 
-/// Makes one environment, unless it is there; waits for another process that does.
-pub fn environment(name: &str) -> Result<()> {
+/// Waits for other processes that make environments; they wait until what is given is closed.
+fn lock() -> Result<fs::File> {
     let cache = examples::cache()?;
     fs::create_dir_all(&cache).with_context(|| format!("cannot make {}", cache.display()))?;
     let lock = cache.join("setup.lock");
     let file =
         fs::File::create(&lock).with_context(|| format!("cannot write {}", lock.display()))?;
     system::lock(&file).with_context(|| format!("cannot lock {}", lock.display()))?;
+    Ok(file)
+}
+
+/// The folder of an environment of another PyTorch than the examples' and, where this machine has
+/// one, of another Python; it is made unless it is there.
+pub fn other() -> Result<PathBuf> {
+    let _lock = lock()?;
+    let found =
+        [13, 12, 10].into_iter().find_map(|minor| Some((minor, python::with_minor(minor)?)));
+    let (minor, base) = match found {
+        Some(found) => found,
+        None => (11, base_python()?),
+    };
+    let cell = Cell { torch: "2.6.0", minor };
+    let folder = examples::environment("other")?;
+    let stamp = folder.with_file_name("env-other.stamp");
+    if !fs::read_to_string(&stamp).is_ok_and(|text| text == cell.name()) {
+        remove(&folder)?;
+        matrix::made(cell, &Machine::own(), &base, &folder)?;
+        fs::write(&stamp, cell.name())
+            .with_context(|| format!("cannot write {}", stamp.display()))?;
+    }
+    Ok(folder)
+}
+
+/// Makes one environment, unless it is there; waits for another process that does.
+pub fn environment(name: &str) -> Result<()> {
+    let _lock = lock()?;
     let environment = Environment::new(name)?;
     if environment.is_complete() {
         return Ok(());

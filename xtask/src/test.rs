@@ -4,6 +4,7 @@ use crate::cargo_tests::Counts;
 use crate::fingerprint::Fingerprint;
 use crate::{cargo_tests, examples, fuzz, packages, python, setup, shell, source};
 use anyhow::{Context, Result};
+use std::path::PathBuf;
 use std::process::Command;
 
 /// Tests that need an environment with torch read its folder from here.
@@ -14,6 +15,9 @@ pub const EXAMPLES: &str = "TAPER_TEST_EXAMPLES";
 
 /// And the folder of the environment of other programs' distributions from here.
 pub const STRANGERS: &str = "TAPER_TEST_STRANGERS";
+
+/// And the folder of the environment of another PyTorch and Python from here.
+pub const OTHER: &str = "TAPER_TEST_OTHER";
 
 /// Tests of the program itself read its path from here.
 pub const PROGRAM: &str = "TAPER_TEST_BINARY";
@@ -29,7 +33,7 @@ pub const SOURCE: &str = "TAPER_TEST_SOURCE";
 ///
 /// # Panics
 /// Where the variable is not set: only tests that `cargo xtask test` runs ask.
-pub fn program() -> std::path::PathBuf {
+pub fn program() -> PathBuf {
     std::env::var_os(PROGRAM).expect("cargo xtask test sets it").into()
 }
 
@@ -61,25 +65,25 @@ fn unable() -> Vec<(&'static str, &'static str)> {
 }
 
 /// Builds taper and the tests while the environments are made: one mostly waits for downloads
-/// and the disk, the other computes. Gives the path of taper.
-fn prepare() -> Result<std::path::PathBuf> {
+/// and the disk, the other computes. Gives the path of taper, and the folder of [`OTHER`].
+fn prepare() -> Result<(PathBuf, PathBuf)> {
     std::thread::scope(|scope| {
-        let made = scope.spawn(setup::run);
+        let made = scope.spawn(|| setup::run().and_then(|()| setup::other()));
         let built = packages::build_for_tests().and_then(|taper| {
             let mut tests = shell::cargo();
             shell::run(tests.args(["test", "--workspace", "--no-run"]))?;
             Ok(taper)
         });
-        made.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-        built
+        let other = made.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        Ok((built?, other))
     })
 }
 
 /// Runs the task.
 pub fn run() -> Result<()> {
-    let taper = prepare()?;
+    let (taper, other) = prepare()?;
 
-    let mut before = Vec::new();
+    let mut before = vec![(Fingerprint::of(&other)?, other.clone())];
     for name in examples::ENVIRONMENTS {
         let folder = examples::environment(name)?;
         before.push((Fingerprint::of(&folder)?, folder));
@@ -90,6 +94,7 @@ pub fn run() -> Result<()> {
         .env(ENVIRONMENT, examples::environment("classify")?)
         .env(EXAMPLES, examples::environment("examples")?)
         .env(STRANGERS, examples::environment(examples::STRANGERS)?)
+        .env(OTHER, other)
         .env(MODULES, setup::build_modules()?)
         .env(SOURCE, source::tree()?)
         .env(PROGRAM, taper);

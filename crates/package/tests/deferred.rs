@@ -36,6 +36,12 @@ said.order.append(__name__)
 class Own(types.ModuleType):
     def __setattr__(self, name, value):
         raise AttributeError(name)
+    def __delattr__(self, name):
+        raise AttributeError(name)
+    def __getattr__(self, name):
+        if name == 'of_its_own':
+            return 8
+        raise AttributeError(name)
 LAST = 7
 sys.modules[__name__].__class__ = Own
 ",
@@ -94,5 +100,22 @@ fn bodies_run_in_the_order_of_an_import() {
     for name in ["pkg.other", "pkg.outer", "pkg.outer.inner", "pkg.root"] {
         let look = format!("{DEFER}\ngetattr(sys.modules[{name:?}], 'anything', None)");
         assert_eq!(said(&look), plain, "{name}");
+    }
+}
+
+#[test]
+fn the_first_look_is_as_the_class_of_the_module_wants_it() {
+    let plain = said("import pkg.root");
+    let refused = |what: &str| {
+        format!(
+            "{DEFER}\nlooked = pkg.other
+try:\n    {what}
+except AttributeError:\n    pass
+else:\n    raise AssertionError"
+        )
+    };
+    assert_eq!(said(&format!("{DEFER}\nassert pkg.other.of_its_own == 8")), plain);
+    for what in ["looked.name = 1", "del looked.LAST", "looked.of_nobody"] {
+        assert_eq!(said(&refused(what)), plain, "{what}");
     }
 }

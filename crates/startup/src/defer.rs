@@ -86,6 +86,15 @@ pub struct Group {
     pub holders: BTreeMap<String, Vec<(String, String)>>,
     /// What it changes that nothing would notice in time. With any of that, it cannot be deferred.
     pub objections: Vec<String>,
+    /// Its part of the time of the import, in hundredths, as far as known. No package has it: it
+    /// is another one each time.
+    #[serde(skip_serializing_if = "is_unknown")]
+    pub percent: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+fn is_unknown(percent: &u32) -> bool {
+    *percent == 0
 }
 
 impl Group {
@@ -172,10 +181,10 @@ pub fn planned<'a>(
     spares: bool,
     version: &str,
 ) -> String {
-    let groups: BTreeMap<&str, &Group> = groups
+    let groups: BTreeMap<&str, Group> = groups
         .into_iter()
         .filter(|group| group.may_be_deferred())
-        .map(|group| (group.root.as_str(), group))
+        .map(|group| (group.root.as_str(), Group { percent: 0, ..group.clone() }))
         .collect();
     // Texts, lists and objects are written alike in JSON and in Python.
     let text = serde_json::to_string_pretty(&groups).unwrap_or_else(|_| "{}".to_owned());
@@ -203,6 +212,11 @@ mod tests {
         assert!(text.contains("VERSION = \"3.11.2\"\n\nSPARES = True\n"));
         assert!(planned(&[], false, "3.11.2").ends_with("SPARES = False\n\nDEFERRED = {}\n"));
         assert!(!Group::default().may_be_deferred());
+        let timed = Group { percent: 24, ..group("a.b", &[]) };
+        assert_eq!(
+            planned([&timed], true, "3.11.2"),
+            planned([&group("a.b", &[])], true, "3.11.2")
+        );
     }
 
     #[test]

@@ -48,6 +48,14 @@ Plain.says.__doc__ = 'says(self: Plain, name: str) -> str'
 kinds |= {f'Closed{number}': Closed for number in range(300)}
 kinds['Z'] = Plain
 print(sorted(_methods(kinds)))
+# What signatures of several versions take of a text: a Symbol, and what nobody knows.
+sys.modules['torch._C'] = types.SimpleNamespace(Graph=Plain)
+print([_takes_text(words) for words in (
+    'arg0: str', 'arg0: int, name: str = None', 'arg0: Symbol, arg1: list[torch::jit::Graph]', '*args',
+    'arg0: collections.abc.Sequence[str]', 'arg0: object', 'arg0: torch::jit::Unknown',
+    'arg0: torch::jit::Graph', 'arg0: torch._C.Node, arg1: typing.SupportsInt | None = None',
+    'arg0: list[int], arg1: Optional[bool] = None',
+)])
 ";
 
 #[test]
@@ -63,6 +71,7 @@ fn calls_that_do_not_come_back_end() {
     let error = String::from_utf8_lossy(&done.stderr);
     assert!(done.status.success(), "{error}");
     let expected = "[1, 'died', 2, 'died', 4, 'died', True, 3]\n[0, 'died', 'died', 3]\n\
-                    ['Plain().says', 'Z().says']\n";
+                    ['Plain().says', 'Z().says']\n\
+                    [True, True, True, True, True, True, True, False, False, False]\n";
     assert_eq!(said, expected, "{error}");
 }

@@ -233,8 +233,14 @@ def unheard(group, about, given, found):
 
 def other(group, about, given):
     """What is otherwise, once the bodies have run, than where they were not deferred."""
+    hidden = about["hidden"]
+    there = in_children(list(hidden), lambda name: hasattr(sys.modules[name], hidden[name]))
+    objections = [
+        f"{name}.{hidden[name]} is not there when it is first asked for"
+        for name, said in zip(hidden, there)
+        if said is not True
+    ]
     group.settle()
-    objections = []
     asks = about["asks"]
     now = answers([(name, number) for name, number, _ in asks], given)
     for (name, number, expected), said in zip(asks, now):

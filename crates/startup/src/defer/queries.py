@@ -119,7 +119,9 @@ def _may_ask(function, name=None):
 def _takes_text(words):
     """Whether one of the arguments that a signature lists may be made of a text."""
     kinds = re.split(r"(?:^|, )\*{0,2}\w+(?:: |(?=,|$))", re.sub(r" = [^,]*", "", words))[1:]
-    given = [vars(sys.modules[name]) for name in ("torch._C", "torch")]
+    if not all(kind.strip() for kind in kinds):
+        return True
+    given = [vars(sys.modules[name]) for name in ("torch._C", "torch") if name in sys.modules]
     for name in re.findall(r"[\w.:]+", " ".join(kinds)):
         last = re.split(r"\.|::", name)[-1]
         # Some are told by their names in C++.

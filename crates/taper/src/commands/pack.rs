@@ -241,7 +241,7 @@ struct Report<'a> {
 impl Report<'_> {
     fn tell(&self, packing: &Packing<'_>, to: &Path, global: &Global, printer: &Printer) {
         let Self { place, manifest, outcome, verdict, workload } = *self;
-        let Packing { environment, profile, plan, .. } = *packing;
+        let Packing { environment, profile, plan, deferred, .. } = *packing;
         for (path, why) in &plan.whole {
             printer.say(&format!("kept whole: {path}: {why}"));
         }
@@ -254,7 +254,8 @@ impl Report<'_> {
             });
             println!("{document:#}");
         } else {
-            let summary = Summary { to, manifest, outcome, plan, profile, environment, workload };
+            let summary =
+                Summary { to, manifest, outcome, plan, profile, deferred, environment, workload };
             summary.tell(printer);
         }
     }

@@ -7,6 +7,7 @@ use plan::{Action, Plan};
 use profile::Profile;
 use report::quoted;
 use report::{Printer, megabytes};
+use startup::defer::Group;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::Path;
@@ -27,6 +28,8 @@ pub struct Summary<'a> {
     pub plan: &'a Plan,
     /// What runs used.
     pub profile: &'a Profile,
+    /// What was to be deferred.
+    pub deferred: &'a [Group],
     /// What was packed.
     pub environment: &'a Environment,
     /// What runs in it.
@@ -67,6 +70,9 @@ impl Summary<'_> {
                 quoted(&unused[0].0)
             ));
         }
+        for group in self.deferred.iter().filter(|group| !group.may_be_deferred()) {
+            printer.say(&not_deferred(group));
+        }
         let words: Vec<String> =
             self.workload.iter().map(|word| quoted(&word.to_string_lossy())).collect();
         let place = std::path::absolute(self.to).unwrap_or_else(|_| self.to.into());
@@ -77,6 +83,19 @@ impl Summary<'_> {
             words.join(" ")
         ));
     }
+}
+
+/// Why modules run as in Python, and what that costs.
+fn not_deferred(group: &Group) -> String {
+    let cost = match group.percent {
+        0 => String::new(),
+        percent => format!(", which costs {percent} % of the time of the import"),
+    };
+    let mut reason = group.objections.first().cloned().unwrap_or_default();
+    if group.objections.len() > 1 {
+        reason += &format!(" and {} more in taper.json", group.objections.len() - 1);
+    }
+    format!("not deferred: {}{cost}, for what nothing would notice in time: {reason}", group.root)
 }
 
 /// Distributions that are in the package and of which no run opened a file besides metadata,
