@@ -91,11 +91,12 @@ fn not_deferred(group: &Group) -> String {
         0 => String::new(),
         percent => format!(", which costs {percent} % of the time of the import"),
     };
-    let mut reason = group.objections.first().cloned().unwrap_or_default();
-    if group.objections.len() > 1 {
-        reason += &format!(" and {} more in taper.json", group.objections.len() - 1);
-    }
-    format!("not deferred: {}{cost}, for what nothing would notice in time: {reason}", group.root)
+    let more = match group.objections.len() {
+        0 | 1 => String::new(),
+        number => format!(" (and {} more in taper.json)", number - 1),
+    };
+    let reason = group.objections.first().map_or("", String::as_str);
+    format!("not deferred: {}{cost}; what speaks against it: {reason}{more}", group.root)
 }
 
 /// Distributions that are in the package and of which no run opened a file besides metadata,
