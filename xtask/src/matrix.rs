@@ -4,7 +4,7 @@
 
 use crate::interpreters::{self, Machine};
 use crate::matrix_cell::{self, Cell, Figures, Place};
-use crate::{examples, matrix_table, packages, setup, shell};
+use crate::{examples, matrix_table, packages, python, setup, shell};
 use anyhow::{Context, Result, bail};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -125,7 +125,7 @@ fn measured(cell: Cell, taper: &Path, folder: &Path, sample: bool) -> Result<Fig
 /// # Errors
 /// Where no wheel fits, or it cannot be installed.
 pub fn made(cell: Cell, machine: &Machine, base: &Path, folder: &Path) -> Result<PathBuf> {
-    eprintln!("{}: makes an environment (some minutes, 7 GB)", cell.name());
+    eprintln!("making {} with {} (some minutes, 7 GB)", folder.display(), cell.name());
     shell::run(machine.command(base).args(["-m", "venv"]).arg(folder))?;
     let python = folder.join("bin/python");
     let mut install = machine.command(&python);
@@ -134,4 +134,29 @@ pub fn made(cell: Cell, machine: &Machine, base: &Path, folder: &Path) -> Result
     install.arg(format!("torch=={}", cell.torch)).args(["torchvision", "numpy", "pillow"]);
     shell::run(&mut install)?;
     Ok(python)
+}
+
+/// The folder of an environment of another PyTorch than the examples' and, where this machine has
+/// one, of another Python; it is made unless it is there. Normal tests run in it.
+///
+/// # Errors
+/// As [`made`].
+pub fn other() -> Result<PathBuf> {
+    let _lock = setup::lock()?;
+    let found =
+        [13, 12, 10].into_iter().find_map(|minor| Some((minor, python::with_minor(minor)?)));
+    let (minor, base) = match found {
+        Some(found) => found,
+        None => (11, setup::base_python()?),
+    };
+    let cell = Cell { torch: "2.6.0", minor };
+    let folder = examples::environment("other")?;
+    let stamp = folder.with_file_name("env-other.stamp");
+    if !fs::read_to_string(&stamp).is_ok_and(|text| text == cell.name()) {
+        setup::remove(&folder)?;
+        made(cell, &Machine::own(), &base, &folder)?;
+        fs::write(&stamp, cell.name())
+            .with_context(|| format!("cannot write {}", stamp.display()))?;
+    }
+    Ok(folder)
 }

@@ -6,9 +6,7 @@
 //! interrupted is made anew.
 
 use crate::fingerprint::Fingerprint;
-use crate::interpreters::Machine;
-use crate::matrix_cell::Cell;
-use crate::{examples, links, matrix, python, shell, system};
+use crate::{examples, links, python, shell, system};
 use anyhow::{Context, Result, bail};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -69,7 +67,7 @@ fn need_headers() -> Result<()> {
 }
 
 /// Waits for other processes that make environments; they wait until what is given is closed.
-fn lock() -> Result<fs::File> {
+pub fn lock() -> Result<fs::File> {
     let cache = examples::cache()?;
     fs::create_dir_all(&cache).with_context(|| format!("cannot make {}", cache.display()))?;
     let lock = cache.join("setup.lock");
@@ -77,28 +75,6 @@ fn lock() -> Result<fs::File> {
         fs::File::create(&lock).with_context(|| format!("cannot write {}", lock.display()))?;
     system::lock(&file).with_context(|| format!("cannot lock {}", lock.display()))?;
     Ok(file)
-}
-
-/// The folder of an environment of another PyTorch than the examples' and, where this machine has
-/// one, of another Python; it is made unless it is there.
-pub fn other() -> Result<PathBuf> {
-    let _lock = lock()?;
-    let found =
-        [13, 12, 10].into_iter().find_map(|minor| Some((minor, python::with_minor(minor)?)));
-    let (minor, base) = match found {
-        Some(found) => found,
-        None => (11, base_python()?),
-    };
-    let cell = Cell { torch: "2.6.0", minor };
-    let folder = examples::environment("other")?;
-    let stamp = folder.with_file_name("env-other.stamp");
-    if !fs::read_to_string(&stamp).is_ok_and(|text| text == cell.name()) {
-        remove(&folder)?;
-        matrix::made(cell, &Machine::own(), &base, &folder)?;
-        fs::write(&stamp, cell.name())
-            .with_context(|| format!("cannot write {}", stamp.display()))?;
-    }
-    Ok(folder)
 }
 
 /// Makes one environment, unless it is there; waits for another process that does.
@@ -260,7 +236,7 @@ pub fn remove(folder: &Path) -> Result<()> {
 }
 
 /// A Python to build on; installs Debian's where there is none.
-fn base_python() -> Result<PathBuf> {
+pub fn base_python() -> Result<PathBuf> {
     if let Ok(found) = python::find() {
         return Ok(found);
     }

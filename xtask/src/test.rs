@@ -2,7 +2,7 @@
 
 use crate::cargo_tests::Counts;
 use crate::fingerprint::Fingerprint;
-use crate::{cargo_tests, examples, fuzz, packages, python, setup, shell, source};
+use crate::{cargo_tests, examples, fuzz, matrix, packages, python, setup, shell, source};
 use anyhow::{Context, Result};
 use std::path::PathBuf;
 use std::process::Command;
@@ -68,7 +68,7 @@ fn unable() -> Vec<(&'static str, &'static str)> {
 /// and the disk, the other computes. Gives the path of taper, and the folder of [`OTHER`].
 fn prepare() -> Result<(PathBuf, PathBuf)> {
     std::thread::scope(|scope| {
-        let made = scope.spawn(|| setup::run().and_then(|()| setup::other()));
+        let made = scope.spawn(|| setup::run().and_then(|()| matrix::other()));
         let built = packages::build_for_tests().and_then(|taper| {
             let mut tests = shell::cargo();
             shell::run(tests.args(["test", "--workspace", "--no-run"]))?;
