@@ -86,6 +86,9 @@ fn row(cell: &Cell, figures: Option<&Figures>) -> String {
     });
     let operators = match figures.operators {
         (_, 0) => String::new(),
+        (same, all) if figures.varying > 0 => {
+            format!("{same} of {all}; {} vary in the original", figures.varying)
+        }
         (same, all) => format!("{same} of {all}"),
     };
     let chunk = figures.chunks.map_or(String::new(), |(_, time)| format!("{:.0} µs", time.median));

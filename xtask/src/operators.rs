@@ -128,21 +128,6 @@ impl Counts {
     }
 }
 
-/// Takes the calls out of the lines of all of `files` to which two runs in one place, `first` and
-/// `second`, gave different results.
-pub fn keep_steady(first: &Path, second: &Path, files: [&Path; 2]) -> Result<()> {
-    let (first, second) = (lines(first)?, lines(second)?);
-    for file in files {
-        let text = fs::read_to_string(file).with_context(|| format!("no {}", file.display()))?;
-        let steady = text.lines().filter(|line| {
-            line.rsplit_once('\t').is_none_or(|(call, _)| first.get(call) == second.get(call))
-        });
-        let steady: Vec<&str> = steady.collect();
-        fs::write(file, steady.join("\n") + "\n")?;
-    }
-    Ok(())
-}
-
 /// What the runtime says of a chunk that it brought back: its pages, and the microseconds that it
 /// took. `None` of another line.
 pub fn chunk(line: &str) -> Option<(u64, f64)> {
@@ -152,8 +137,11 @@ pub fn chunk(line: &str) -> Option<(u64, f64)> {
     Some((pages.parse().ok()?, time.parse().ok()?))
 }
 
-/// Results by operator, variant and number.
-fn lines(path: &Path) -> Result<BTreeMap<String, String>> {
+/// Results by operator, variant and number, which tabs divide.
+///
+/// # Errors
+/// Where the file cannot be read.
+pub fn lines(path: &Path) -> Result<BTreeMap<String, String>> {
     let text = fs::read_to_string(path).with_context(|| format!("no {}", path.display()))?;
     let split = |line: &str| {
         line.rsplit_once('\t').map(|(call, result)| (call.to_owned(), result.to_owned()))
