@@ -150,12 +150,31 @@ print(platform.python_version(), platform.libc_ver()[1], torchvision.__version__
     Ok(figures)
 }
 
-/// The first lines of an error.
+/// The most lines and characters of an error that are kept.
+const LINES: usize = 6;
+const LENGTH: usize = 300;
+
+/// What an error says besides the command that failed: what programs call a warning or an error,
+/// or else the last line. No path of this machine is in it.
 fn brief(error: &anyhow::Error) -> String {
-    let text = format!("{error:#}");
-    let lines: Vec<&str> = text.lines().collect();
-    let (first, last) = (&lines[..lines.len().min(3)], &lines[lines.len().saturating_sub(5)..]);
-    if lines.len() <= 8 { text } else { [first, &["…"], last].concat().join("\n") }
+    let mut text = format!("{error:#}");
+    let cache = examples::cache().unwrap_or_default();
+    for place in [&cache, examples::repository()] {
+        if place.is_absolute() {
+            text = text.replace(&*place.to_string_lossy(), "…");
+        }
+    }
+    let telling = |line: &&str| {
+        ["warning: ", "error: "].iter().any(|begin| line.starts_with(begin))
+            || line.contains("Error: ")
+    };
+    let marked: Vec<&str> = text.lines().filter(telling).take(LINES).collect();
+    let kept = match (&marked[..], text.rsplit_once(" failed: ")) {
+        ([], Some((_, rest))) => rest.to_owned(),
+        ([], None) => text,
+        _ => marked.join("\n"),
+    };
+    kept.chars().take(LENGTH).collect()
 }
 
 fn today() -> Result<String> {
@@ -419,5 +438,23 @@ fn first_difference(before: &Output, after: &Output) -> Option<String> {
             (old, new) if old == new => {}
             (old, new) => return Some(format!("{} | {}", short(old), short(new))),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_brief_and_names_no_place_of_this_machine() {
+        let cache = examples::cache().unwrap();
+        let said = |text: &str| brief(&anyhow::anyhow!("{text}"));
+        assert_eq!(said("rm x failed: exit status: 1: no x"), "exit status: 1: no x");
+        let text = format!(
+            "{0}/taper pack failed: exit status: 1\nscan 1 s\nwarning: {0}/a differs",
+            cache.display()
+        );
+        assert_eq!(said(&text), "warning: …/a differs");
+        assert_eq!(said("no such thing"), "no such thing");
     }
 }
