@@ -12,9 +12,6 @@ use std::process::Command;
 const SUITE: &str = "forky";
 const NEWER: [u32; 3] = [13, 14, 15];
 
-/// Where packages of Debian come from.
-const MIRROR: &str = "http://deb.debian.org/debian";
-
 /// Where programs run: on this machine as it is, or as an ordinary user in a root of their own,
 /// which sees the folder of environments and, without writing, the repository.
 #[derive(Debug, Clone)]
@@ -55,7 +52,10 @@ impl Machine {
             let minors = NEWER.map(|minor| format!("python3.{minor},python3.{minor}-venv"));
             let include = format!("--include={},ca-certificates", minors.join(","));
             let mut make = Command::new("mmdebstrap");
-            make.args(["--quiet", "--variant=minbase", &include, SUITE]).arg(&made).arg(MIRROR);
+            // A mirror may stand still for longer than Debian's index says it counts. Its signature
+            // is checked as always.
+            make.arg("--aptopt=Acquire::Check-Valid-Until \"false\"");
+            make.args(["--quiet", "--variant=minbase", &include, SUITE]).arg(&made).arg(mirror()?);
             shell::run(&mut make).context("cannot make a root with Debian's newer Pythons")?;
             // The user that programs run as.
             let users = made.join("etc/passwd");
@@ -87,6 +87,14 @@ impl Machine {
         }
         Ok(machine)
     }
+}
+
+/// Where this Debian takes its packages from.
+fn mirror() -> Result<String> {
+    let mut ask = Command::new("apt-get");
+    ask.args(["indextargets", "--format", "$(REPO_URI)", "Created-By: Packages", "Label: Debian"]);
+    let said = shell::output(&mut ask)?;
+    Ok(said.lines().next().context("apt-get names no mirror of Debian")?.to_owned())
 }
 
 /// An interpreter of Python 3.`minor` that can make virtual environments, and where it runs.

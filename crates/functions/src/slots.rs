@@ -3,8 +3,9 @@
 //! CPython frees, visits and clears objects when it pleases: at the end, or when its
 //! collector runs. The functions for that lie in tables of the library's data: type
 //! objects (`PyTypeObject`), whose layout the stable releases 3.8 to 3.15 share, and lists
-//! from which types and modules are made (`PyType_Slot`, since 3.15 `PySlot`). They are recognised by what the words around
-//! them hold; a word that is mistaken for one costs a function that stays.
+//! from which types and modules are made (`PyType_Slot`, since 3.15 `PySlot`). They are
+//! recognised by what the words around them hold; a word that is mistaken for one costs a
+//! function that stays.
 
 use crate::place::Place;
 use elf::Library;

@@ -119,3 +119,21 @@ else:\n    raise AssertionError"
         assert_eq!(said(&refused(what)), plain, "{what}");
     }
 }
+
+#[test]
+fn finalizers_run_at_exit_in_the_order_of_an_import() {
+    // As a body that makes the first finalizer does, before and after a program's handler.
+    let finalizer = "kept = type('Kept', (), {})()\nweakref.finalize(kept, print, 'finalized')\n";
+    let handler = "atexit.register(print, 'handler')\n";
+    let begin = "import atexit, weakref, pkg.root\nfrom _taper import deferred\n";
+    let at_exit = |text: &str| {
+        let out = said(&format!("{begin}{text}"));
+        out.lines().skip(2).collect::<Vec<_>>().join(" ")
+    };
+    let plain = at_exit(&format!("{finalizer}{handler}"));
+    assert_eq!(plain, "handler finalized");
+    let at_once = "deferred._AT_ONCE['weakref.finalize']()\n";
+    assert_eq!(at_exit(&format!("{at_once}{handler}{finalizer}")), plain);
+    // Deferred without that, it would be another order.
+    assert_ne!(at_exit(&format!("{handler}{finalizer}")), plain);
+}
