@@ -20,13 +20,16 @@ const ARCHITECTURE: u32 = 0xc000_003e;
 const X32_BIT: u32 = 0x4000_0000;
 const MMAP: u32 = libc::SYS_mmap as u32;
 
-/// The flags of a reservation by the loader.
-pub const RESERVATION: u32 = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS) as u32;
+/// The flags of a reservation by the loader, but for those that the kernel ignores and that
+/// glibc gives from 2.43 on.
+const RESERVATION: u32 = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS) as u32;
+const IGNORED: u32 = (libc::MAP_DENYWRITE | libc::MAP_EXECUTABLE) as u32;
 
 const LOAD: u16 = 0x20;
 const JUMP_EQUAL: u16 = 0x15;
 const JUMP_AT_LEAST: u16 = 0x35;
 const JUMP_ANY_BIT: u16 = 0x45;
+const AND: u16 = 0x54;
 const RETURN: u16 = 0x06;
 const ALLOW: u32 = 0x7fff_0000;
 const TRACE: u32 = 0x7ff0_0000;
@@ -105,12 +108,13 @@ pub fn program(probes: bool) -> Vec<sock_filter> {
     // A file's mapping stops. So does a reservation of address space, private,
     // anonymous and without rights: the loader makes one for a library that asks for
     // more than a page's alignment. Other anonymous memory (descriptor -1) passes.
-    code.push(op(JUMP_EQUAL, MMAP, 0, 6));
+    code.push(op(JUMP_EQUAL, MMAP, 0, 7));
     code.push(op(LOAD, half(4, false), 0, 0));
     code.push(op(JUMP_EQUAL, u32::MAX, 0, TO_TRACE));
     code.push(op(LOAD, half(2, false), 0, 0));
-    code.push(op(JUMP_EQUAL, 0, 0, 2));
+    code.push(op(JUMP_EQUAL, 0, 0, 3));
     code.push(op(LOAD, half(3, false), 0, 0));
+    code.push(op(AND, !IGNORED, 0, 0));
     code.push(op(JUMP_EQUAL, RESERVATION, TO_TRACE, 0));
     code.push(op(LOAD, 0, 0, 0));
     for index in 0..6 {
@@ -157,6 +161,10 @@ mod tests {
                     value = u32::from_le_bytes(data[place..place + 4].try_into().unwrap());
                     continue;
                 }
+                AND => {
+                    value &= op.k;
+                    continue;
+                }
                 JUMP_EQUAL => value == op.k,
                 JUMP_AT_LEAST => value >= op.k,
                 JUMP_ANY_BIT => value & op.k != 0,
@@ -184,6 +192,8 @@ mod tests {
         assert!(stops(libc::SYS_mmap, [0, 4096, 1, 2, 5, 0]));
         assert!(!stops(libc::SYS_mmap, [0, 4096, 3, 0x22, u64::from(u32::MAX), 0]));
         assert!(stops(libc::SYS_mmap, [0, 4096, 0, 0x22, u64::from(u32::MAX), 0]));
+        // glibc 2.43 adds MAP_DENYWRITE.
+        assert!(stops(libc::SYS_mmap, [0, 4096, 0, 0x822, u64::from(u32::MAX), 0]));
         assert!(!stops(libc::SYS_mmap, [0, 4096, 0, 0x4022, u64::from(u32::MAX), 0]));
         assert!(stops(libc::SYS_newfstatat, [3, 1, 2, 0, 0, 0]));
         assert!(!stops(libc::SYS_newfstatat, [3, 1, 2, 0x1000, 0, 0]));

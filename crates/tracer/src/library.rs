@@ -21,6 +21,8 @@ pub struct Library {
     /// them in one go, a quarter of all first touches while torch is imported: they are
     /// opened together.
     tables: Vec<Range<u64>>,
+    /// Of each loadable segment, its bytes in the file and their addresses.
+    segments: Vec<(Range<u64>, Range<u64>)>,
 }
 
 impl Library {
@@ -33,6 +35,7 @@ impl Library {
             patches,
             first: None,
             tables: Vec::new(),
+            segments: Vec::new(),
         };
         let Ok(file) = File::open(own) else { return library };
         // SAFETY: read-only and private; nobody rewrites a library in place while a
@@ -40,6 +43,11 @@ impl Library {
         let Ok(bytes) = (unsafe { Mmap::map(&file) }) else { return library };
         let Ok(parsed) = elf::Library::parse(&bytes) else { return library };
         library.first = parsed.loads().next().map(|load| load.address & !(PAGE - 1));
+        let in_file = |load: &elf::ProgramHeader| {
+            load.offset.0..load.offset.0.saturating_add(load.file_size)
+        };
+        library.segments =
+            parsed.loads().map(|load| (in_file(load), load.file_addresses())).collect();
         for (at, size) in [(tag::RELA, tag::RELASZ), (tag::JMPREL, tag::PLTRELSZ)] {
             if let (Some(at), Some(size)) = (parsed.dynamic(at), parsed.dynamic(size)) {
                 let start = at.next_multiple_of(PAGE);
@@ -47,6 +55,16 @@ impl Library {
             }
         }
         library
+    }
+
+    /// Counts as touched all pages of the segments that have bytes among `mapped` of the file:
+    /// they lie where touches are not seen.
+    pub fn unseen(&mut self, mapped: &Range<u64>) {
+        for (file, addresses) in &self.segments {
+            if file.start < mapped.end && mapped.start < file.end {
+                self.pages.insert_addresses(addresses.clone());
+            }
+        }
     }
 
     /// The pages of relocations around the page `number`, if it is one of them.

@@ -159,7 +159,7 @@ impl Engine {
 
     /// A mapping of a file, or one into the window.
     fn map(&mut self, task: pid_t, mut registers: Registers) -> io::Result<()> {
-        let [address, length, protection, flags, descriptor, _] = args(&registers);
+        let [address, length, protection, flags, descriptor, offset] = args(&registers);
         let protection = protection as u8;
         let writable = protection & libc::PROT_WRITE as u8 != 0;
         let executable = protection & libc::PROT_EXEC as u8 != 0;
@@ -219,6 +219,10 @@ impl Engine {
             return Ok(());
         }
         if address != 0 || writable {
+            // A loader that reserves memory in a way of its own.
+            if address != 0 && !writable {
+                self.libraries[library].unseen(&(offset..offset.saturating_add(length)));
+            }
             return Ok(());
         }
         let Some(wanted) = self.next_slot(task, length) else {

@@ -126,6 +126,35 @@ fn pages_of_called_functions_and_no_others() {
 }
 
 #[test]
+fn all_pages_of_a_library_that_is_mapped_elsewhere() {
+    let place = Place::new();
+    // A loader whose reservations are other calls than glibc's.
+    let code = "
+libc = ctypes.CDLL(None)
+libc.mmap.restype = ctypes.c_void_p
+libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_size_t]
+MAP_PRIVATE, MAP_FIXED, MAP_ANONYMOUS, MAP_NORESERVE = 2, 0x10, 0x20, 0x4000
+size = os.path.getsize(small._name)
+where = libc.mmap(None, size, 0, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
+file = os.open(small._name, os.O_RDONLY)
+print(libc.mmap(where, size, 5, MAP_PRIVATE | MAP_FIXED, file, 0) == where)";
+    let (said, seen) = place.python(code, |_| {});
+    assert_eq!((said.as_str(), seen.status), ("True\n", Status::Exited(0)));
+    assert!(place.touched(&seen, "not_called") && place.touched(&seen, "text"));
+}
+
+#[test]
+fn a_library_of_large_alignment_is_seen_by_the_page() {
+    let place = Place::new();
+    let aligned = "-Wl,-z,max-page-size=0x200000";
+    let mut build = Command::new("cc");
+    build.args(["-shared", "-fPIC", "-O1", aligned, "-o"]).arg(place.library());
+    assert!(build.arg(place.path("small.c")).status().unwrap().success());
+    let (_, seen) = place.python("print(small.called())", |_| {});
+    assert!(place.touched(&seen, "called") && !place.touched(&seen, "not_called"));
+}
+
+#[test]
 fn constants_reach_system_calls() {
     let place = Place::new();
     let code = "
