@@ -35,6 +35,8 @@ pub struct GpuLibrary {
     /// The libraries that stay and name it in `DT_NEEDED`; it needs a stand-in where
     /// there are any.
     pub needed_by: Vec<String>,
+    /// What they may call there that needs no GPU: functions of the C++ library.
+    pub standard: BTreeSet<String>,
 }
 
 /// What the division reads of each library.
@@ -121,7 +123,8 @@ impl GpuSide {
                 .filter(|(other, leaves)| !**leaves && other.finds(head, &heads))
                 .map(|(other, _)| other.path.clone())
                 .collect();
-            let library = GpuLibrary { source: head.source.clone(), needed_by };
+            let standard = BTreeSet::new();
+            let library = GpuLibrary { source: head.source.clone(), needed_by, standard };
             side.libraries.insert(head.path.clone(), library);
         }
         let stays: BTreeSet<&str> = heads
@@ -155,6 +158,14 @@ impl GpuSide {
             let fresh: Vec<String> =
                 by.iter().filter(|name| !library.needed_by.contains(name)).cloned().collect();
             library.needed_by.extend(fresh);
+        }
+    }
+
+    /// Notes that libraries which stay may call these functions of the GPU library at `path`,
+    /// which belong to the C++ library.
+    pub fn add_standard<'a>(&mut self, path: &str, names: impl Iterator<Item = &'a str>) {
+        if let Some(library) = self.libraries.get_mut(path) {
+            library.standard.extend(names.map(str::to_owned));
         }
     }
 

@@ -126,7 +126,7 @@ impl Seen<'_> {
                 return Ok((Action::Leave, Reason::GpuSide));
             }
             let touched = self.profile.libraries.get(path).map(|seen| &seen.pages);
-            let keep = self.stand_in_pages(file, touched)?;
+            let keep = self.stand_in_pages(file, touched, &library.standard)?;
             return Ok((Action::StandIn { keep }, Reason::StandIn));
         }
         if self.gpu.files.contains(path) && !keep {
@@ -251,11 +251,19 @@ impl Seen<'_> {
     }
 
     /// The pages of a GPU library that ran although nothing of it was initialised:
-    /// code that kept libraries call while they load.
-    fn stand_in_pages(&self, file: &File, touched: Option<&PageSet>) -> Result<PageSet, Error> {
-        let Some(touched) = touched.filter(|pages| !pages.is_empty()) else {
-            return Ok(PageSet::new());
-        };
+    /// code that kept libraries call while they load; and its functions `standard`, of the C++
+    /// library, with all that these call there.
+    fn stand_in_pages(
+        &self,
+        file: &File,
+        touched: Option<&PageSet>,
+        standard: &BTreeSet<String>,
+    ) -> Result<PageSet, Error> {
+        let none = PageSet::new();
+        let touched = touched.unwrap_or(&none);
+        if touched.is_empty() && standard.is_empty() {
+            return Ok(none);
+        }
         let bytes = MappedFile::open(&self.environment.source(file))?;
         let whole = Library::parse(&bytes).and_then(|library| {
             let functions = functions::Functions::read(&library)?;
@@ -263,7 +271,13 @@ impl Seen<'_> {
             for load in library.loads() {
                 inside.insert_addresses(load.addresses());
             }
-            let seen = touched.iter().filter(|page| inside.contains(*page)).collect();
+            let symbols = library.symbols()?;
+            let asked = symbols.iter().filter(|symbol| {
+                symbol.is_defined() && symbol.is_function() && standard.contains(symbol.name)
+            });
+            let asked: Vec<u64> = asked.map(|symbol| symbol.address).collect();
+            let mut seen: PageSet = touched.iter().filter(|page| inside.contains(*page)).collect();
+            seen.union(&called(&library, &functions, &asked)?);
             let mut pages = functions.whole(&library, &seen, &[]).all();
             // A stand-in has a search table of its own.
             let [index, ..] = functions.tables();
@@ -274,4 +288,27 @@ impl Seen<'_> {
         // A library that does not parse has no stand-in with code; its functions raise.
         Ok(whole.unwrap_or_default())
     }
+}
+
+/// The pages of `library` with the functions at `asked`, all that these call there, and the words
+/// that this code reads, also where a trace would watch them: what is read-only once relocated.
+fn called(
+    library: &Library<'_>,
+    functions: &functions::Functions,
+    asked: &[u64],
+) -> Result<PageSet, elf::Error> {
+    let mut pages = functions::reached(library, functions, asked);
+    let code: Vec<std::ops::Range<u64>> = functions
+        .all()
+        .iter()
+        .map(|function| function.code.clone())
+        .filter(|code| pages.contains(code.start / elf::PAGE))
+        .collect();
+    let linked = library.relocations()?;
+    let linked = linked.iter().filter(|relocation| relocation.kind == elf::Relocation::JUMP_SLOT);
+    let named = functions::named(library, code.into_iter());
+    for word in named.into_iter().chain(linked.map(|relocation| relocation.address)) {
+        pages.insert(word / elf::PAGE);
+    }
+    Ok(pages)
 }

@@ -1,6 +1,7 @@
 //! What libraries that stay bind to in libraries that leave.
 
 use crate::code::IMPORTS;
+use crate::names::is_standard;
 use elf::{Error, Library};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -22,6 +23,15 @@ pub struct Wanted {
     pub reached: bool,
     /// Symbols that only libraries which leave define, this one not among them.
     pub absent_symbols: BTreeSet<String>,
+}
+
+impl Wanted {
+    /// Those of its symbols that are the C++ library's. A library that contains a part of it and
+    /// exports that is asked for it by chance, where the system's own is older, and no GPU is
+    /// needed to answer: a stand-in keeps their code.
+    pub fn standard(&self) -> impl Iterator<Item = &str> {
+        self.symbols.keys().map(String::as_str).filter(|name| is_standard(name))
+    }
 }
 
 /// Libraries by their paths.

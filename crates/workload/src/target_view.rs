@@ -39,6 +39,9 @@ pub fn for_cpu(environment: &Environment) -> Result<TargetView> {
     for (path, wanted) in wanted.iter().filter(|(_, wanted)| wanted.reached) {
         gpu.add_needed_by(path, &wanted.by);
     }
+    for (path, wanted) in &wanted {
+        gpu.add_standard(path, wanted.standard());
+    }
     let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
     let mut redirects: BTreeMap<PathBuf, Redirect> = gpu
         .hidden(environment)
