@@ -10,6 +10,7 @@ could see that they have not:
 - a module of torch is imported that no workload imported;
 - something asks what operators or kernels there are, or adds some where they do (`torch._C`);
 - the kernels that Python gives an operator are looked at (`OpOverload.py_kernels`);
+- a call is led to kernels by a dispatch key that its tensors do not have (`redispatch`);
 - a tensor without data is made, by whatever code: its allocator says so.
 
 Then all bodies run, in the order in which they would have; whoever asked waits for it.
@@ -270,6 +271,16 @@ class Group:
         for name in READ_NAMES:
             if hasattr(native, name):
                 self._watch_native(name, lambda words: True)
+        own = {key: getattr(native.DispatchKey, key) for key in keys if hasattr(native.DispatchKey, key)}
+        dense = native.DispatchKeySet(native.DispatchKey.Dense)
+
+        def led(word):
+            if isinstance(word, native.DispatchKeySet):
+                return any((word | dense).has(key) for key in own.values())
+            return getattr(word, "name", word) in own if isinstance(word, (str, native.DispatchKey)) else False
+
+        for name in plan["key_takers"]:
+            self._watch_native(name, lambda words: any(map(led, words)))
         # This version of torch has more that answer otherwise without the bodies.
         for name in sorted(others):
             self._watch_native(name, lambda words: True)

@@ -112,6 +112,9 @@ def builtin(function, asks):
     new_function.argtypes = [ctypes.c_void_p, ctypes.py_object, ctypes.py_object]
     both = (asks, function)
     text = function.__doc__
+    if function.__text_signature__ is not None:
+        # As the interpreter's own functions have it (`_PyType_GetTextSignatureFromInternalDoc`).
+        text = f"{function.__name__}{function.__text_signature__}\n--\n\n{text or ''}"
     gate = ctypes.cast(runtime().taper_gate, ctypes.c_void_p).value
     # Positional and named arguments (METH_VARARGS | METH_KEYWORDS).
     method = _Method(function.__name__.encode(), gate, 3, text and text.encode())

@@ -202,6 +202,7 @@ programs! {
     fake_tensors_are_the_same: "fake";
     functional_transforms_give_the_same: "func";
     graph_modules_are_the_same: "fx";
+    kernels_of_a_key_are_found: "keys";
     meta_tensors_have_the_same_shapes: "meta";
     modules_and_their_members_are_the_same: "walk";
     names_and_handlers_are_the_same: "names";

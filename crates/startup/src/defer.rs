@@ -82,6 +82,8 @@ pub struct Group {
     pub allocator: (u32, i32),
     /// Functions of `torch._C` that were seen to answer otherwise without it.
     pub queries: Vec<String>,
+    /// What in `torch._C` leads calls to kernels by a dispatch key.
+    pub key_takers: Vec<String>,
     /// By the name of a function of `torch._C`, the modules that hold it, and as what.
     pub holders: BTreeMap<String, Vec<(String, String)>>,
     /// What it changes that nothing would notice in time. With any of that, it cannot be deferred.

@@ -41,6 +41,12 @@ def looks(about, torch, saved):
     for name in deferred.READ_NAMES:
         if hasattr(torch._C, name):
             found[f"torch._C.{name}"] = lambda n=name: getattr(torch._C, n)("", None)
+    for name in about["key_takers"]:
+        for key in about["keys"]:
+            # It is heard before anything looks whether the words fit.
+            one = getattr(torch._C.DispatchKey, key)
+            for word in (one, torch._C.DispatchKeySet(one), key):
+                found[f"torch._C.{name} with {word!r}"] = lambda n=name, w=word: named(n)(None, w)
     for name in about["members"]:
         found[f"an attribute of {name}"] = lambda m=name: getattr(sys.modules[m], "no_such_name")
     found["the names of torch.ops"] = lambda: dir(torch.ops)
@@ -72,6 +78,14 @@ def looks(about, torch, saved):
         elif name not in ("torch.library._impls", "torch.library._defs"):
             # Libraries are looked at above. Nothing is known to guard another.
             found[name] = lambda: None
+    return found
+
+
+def named(name):
+    """What has this name in torch._C."""
+    found = sys.modules["torch._C"]
+    for part in name.split("."):
+        found = getattr(found, part)
     return found
 
 

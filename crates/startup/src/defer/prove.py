@@ -373,8 +373,9 @@ class Watch:
                         touched.add(name.partition("::")[0])
                         altered.add(name)
                         keys.add(key.partition(" ")[0].partition("[")[0])
-        # Only tensors without data are watched.
-        objections += [f"kernels for {key}" for key in keys if key != "Meta"]
+        # Only tensors without data are watched. No others are those of a backend that nothing
+        # gives memory for: MPS, where torch is not Apple's.
+        objections += [f"kernels for {key}" for key in keys if key != "Meta" and has_memory(native, key)]
         judge = Judge(members, namespaces, before, early)
         mine = {id(changed), id(before), id(operators), id(modules), id(holders), id(native_functions)}
         mine |= {id(vars(asked)), id(vars(self)), id(bases), id(known), id(of_c)}
@@ -420,6 +421,7 @@ class Watch:
             "namespaces": namespaces,
             "changed": sorted(touched),
             "keys": sorted(keys),
+            "key_takers": key_takers(),
             "device": int(native._autograd.DeviceType.Meta),
             "holders": {
                 name: held
@@ -428,6 +430,12 @@ class Watch:
             },
             "objections": sorted(set(objections)),
         }
+
+
+def has_memory(native, key):
+    """Whether tensors can be made for a dispatch key."""
+    makes = ("aten::empty.memory_format", "aten::empty_strided")
+    return any(native._dispatch_has_kernel_for_dispatch_key(name, key) for name in makes)
 
 
 def of_one_tensor(name):

@@ -75,6 +75,41 @@ def functions():
     return found | _methods(kinds)
 
 
+def key_takers():
+    """Functions of torch._C and the modules in it, and methods of classes there, that are given a
+    dispatch key or a set of them and give nothing, or anything: they lead to kernels that no
+    tensor asks for (`redispatch_boxed`, guards that include a key). What registers kernels is not
+    among them: who makes one of it is watched (`_dispatch_library`)."""
+    native = sys.modules["torch._C"]
+    registers = re.search(r"-> .*?(\w+)\s*$", native._dispatch_library.__doc__)
+    found = []
+    for prefix, owner in _owners(native):
+        if registers and owner is getattr(native, registers[1], None):
+            continue
+        for name, value in sorted(vars(owner).items()):
+            if callable(value) and not isinstance(value, type):
+                told = re.findall(rf"\b{re.escape(name)}\((.*)\) -> (?:None|object)$", value.__doc__ or "", re.M)
+                words = (re.sub(r"^self: [^,]*", "", one) for one in told)
+                if any(re.search(r"\bDispatchKey(?:Set)?\b", one) for one in words):
+                    found.append(prefix + name)
+    return found
+
+
+def _owners(native):
+    """The modules in torch._C and the classes in them, each with what comes before a name of it."""
+    open_, seen = [("", native)], set()
+    while open_:
+        prefix, owner = open_.pop()
+        if id(owner) in seen:
+            continue
+        seen.add(id(owner))
+        yield prefix, owner
+        for name, value in sorted(vars(owner).items()):
+            inside = isinstance(value, types.ModuleType) and value.__name__.startswith("torch._C")
+            if inside or isinstance(value, type) and value.__module__.startswith("torch._C"):
+                open_.append((f"{prefix}{name}.", value))
+
+
 # Classes that can be made of nothing, by their names; found out once.
 _PLAIN = []
 
