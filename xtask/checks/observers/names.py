@@ -4,6 +4,7 @@
 
 import atexit
 import copyreg
+import importlib.metadata
 import sys
 import warnings
 
@@ -11,6 +12,10 @@ before = set(sys.modules)
 import torch
 
 from digest import show
+
+# torch asks for triton's version, which is not of the target either. From Python 3.15 on, what
+# reads metadata is loaded where there is some.
+importlib.metadata.metadata("torch")
 
 # Not of the target: bindings of CUDA, and what only they import.
 gone = ("cuda", "triton", "nvidia", "sysconfig", "cython_runtime")
