@@ -34,10 +34,10 @@ pub fn build_modules() -> Result<PathBuf> {
 }
 
 /// The folder of modules that PyTorch's operator database needs besides PyTorch, setuptools among
-/// them, which is in no package.
+/// them, which is in no package, and what older databases find by its hook for `distutils`.
 pub fn database_modules() -> Result<PathBuf> {
-    let parts = ["expecttest/__init__.py", "setuptools/__init__.py"];
-    modules("operators", &parts, &["expecttest==0.3.0", "setuptools==80.9.0"])
+    let parts = ["expecttest/__init__.py", "packaging/__init__.py", "setuptools/__init__.py"];
+    modules("operators", &parts, &["expecttest==0.3.0", "packaging==25.0", "setuptools==80.9.0"])
 }
 
 /// A folder in the cache with these requirements, of which these `parts` are there once it is
