@@ -43,9 +43,8 @@ impl Library {
         let Ok(bytes) = (unsafe { Mmap::map(&file) }) else { return library };
         let Ok(parsed) = elf::Library::parse(&bytes) else { return library };
         library.first = parsed.loads().next().map(|load| load.address & !(PAGE - 1));
-        let in_file = |load: &elf::ProgramHeader| {
-            load.offset.0..load.offset.0.saturating_add(load.file_size)
-        };
+        let in_file =
+            |load: &elf::ProgramHeader| load.offset.0..load.offset.0.saturating_add(load.file_size);
         library.segments =
             parsed.loads().map(|load| (in_file(load), load.file_addresses())).collect();
         for (at, size) in [(tag::RELA, tag::RELASZ), (tag::JMPREL, tag::PLTRELSZ)] {
