@@ -54,6 +54,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let file = |cell: &Cell| folder.join(format!("{}.json", cell.name().replace('/', "-")));
     if !arguments.table {
+        let _lock = setup::lock_on("matrix")?;
         let taper = packages::build()?;
         let program = blake3::hash(&fs::read(&taper)?).to_hex()[..12].to_owned();
         for cell in CELLS.iter().filter(|cell| named(cell)) {
@@ -129,7 +130,16 @@ pub fn made(cell: Cell, machine: &Machine, base: &Path, folder: &Path) -> Result
     shell::run(machine.command(base).args(["-m", "venv"]).arg(folder))?;
     let python = folder.join("bin/python");
     let mut install = machine.command(&python);
-    install.args(["-m", "pip", "install", "--no-input", "--quiet", "--no-cache-dir"]);
+    // Were the environment gone meanwhile, its interpreter would be the one that it is built on.
+    install.args([
+        "-m",
+        "pip",
+        "--require-virtualenv",
+        "install",
+        "--no-input",
+        "--quiet",
+        "--no-cache-dir",
+    ]);
     install.args(["--compile", "--disable-pip-version-check"]);
     install.arg(format!("torch=={}", cell.torch)).args(["torchvision", "numpy", "pillow"]);
     shell::run(&mut install)?;

@@ -67,9 +67,14 @@ fn need_headers() -> Result<()> {
 
 /// Waits for other processes that make environments; they wait until what is given is closed.
 pub fn lock() -> Result<fs::File> {
+    lock_on("setup")
+}
+
+/// Waits for other processes that do what has this name; they wait until what is given is closed.
+pub fn lock_on(name: &str) -> Result<fs::File> {
     let cache = examples::cache()?;
     fs::create_dir_all(&cache).with_context(|| format!("cannot make {}", cache.display()))?;
-    let lock = cache.join("setup.lock");
+    let lock = cache.join(format!("{name}.lock"));
     let file =
         fs::File::create(&lock).with_context(|| format!("cannot write {}", lock.display()))?;
     system::lock(&file).with_context(|| format!("cannot lock {}", lock.display()))?;
@@ -176,7 +181,16 @@ impl Environment {
     fn install(&self) -> Result<()> {
         let mut install = self.command();
         // Bytecode as a normal installation has it, whatever the user's settings say.
-        install.args(["-m", "pip", "install", "--no-input", "--compile", "--progress-bar", "off"]);
+        install.args([
+            "-m",
+            "pip",
+            "--require-virtualenv",
+            "install",
+            "--no-input",
+            "--compile",
+            "--progress-bar",
+            "off",
+        ]);
         install.args(["--disable-pip-version-check", "--quiet"]);
         for file in &self.files {
             install.arg("-r").arg(file);
