@@ -25,7 +25,13 @@ from importlib.machinery import (
     SourceFileLoader,
     SourcelessFileLoader,
 )
-from importlib.util import decode_source, source_hash, spec_from_file_location
+from importlib.util import (
+    MAGIC_NUMBER,
+    cache_from_source,
+    decode_source,
+    source_hash,
+    spec_from_file_location,
+)
 
 from _taper import collector, compiled
 from _taper.start import DEFERRED, REMEMBERS
@@ -224,7 +230,7 @@ def _code(path):
         compiled.look()
     try:
         if not _table[6 * row]:
-            return _compiled(_source(path), path)
+            return _bytecode(_source(path), path)
         found = marshal.loads(_store.bytes(*_table[6 * row : 6 * row + 3]))
     except OSError as error:
         raise ImportError(str(error), path=path) from None
@@ -253,8 +259,31 @@ def _deferral():
     return _taper.deferred
 
 
+def _bytecode(source, path):
+    """The code of a module that is in the store as its source only: compiled, and then kept where
+    Python keeps bytecode, if it may write there. There it counts for this source alone (PEP 552)."""
+    if not REMEMBERS or sys.implementation.cache_tag is None:
+        return _compiled(source, path)
+    place = cache_from_source(path)
+    files = SourceFileLoader("", place)
+    begin = MAGIC_NUMBER + b"\3\0\0\0" + source_hash(source)
+    try:
+        kept = memoryview(files.get_data(place))
+        if kept[:16] == begin:
+            found = marshal.loads(kept[16:])
+            _imp._fix_co_filename(found, path)
+            return found
+    except (OSError, EOFError, TypeError, ValueError):
+        # None is there, or it is damaged.
+        pass
+    found = _compiled(source, path)
+    if not sys.dont_write_bytecode:
+        files.set_data(place, begin + marshal.dumps(found))
+    return found
+
+
 def _compiled(source, path):
-    """The code of a module that is in the store as its source only."""
+    """What a module compiles to."""
     import warnings
 
     with warnings.catch_warnings():
