@@ -54,17 +54,20 @@ pub fn page(cells: &[(Cell, Option<Figures>)]) -> String {
     if nothing {
         page += "Nothing is known.\n";
     }
-    let unable: Vec<String> = known()
-        .filter(|(_, figures)| !figures.unable.is_empty())
-        .map(|(cell, figures)| format!("{} ({})", cell.name(), figures.unable.join(", ")))
-        .collect();
-    if !unable.is_empty() {
-        let _ = writeln!(
-            page,
-            "\nPrograms that fail in the original, and are not compared: {}.",
-            unable.join("; ")
-        );
-    }
+    let mut told = |what: &str, of: fn(&Figures) -> &[String]| {
+        let named: Vec<String> = known()
+            .filter(|(_, figures)| !of(figures).is_empty())
+            .map(|(cell, figures)| format!("{} ({})", cell.name(), of(figures).join(", ")))
+            .collect();
+        if !named.is_empty() {
+            let _ = writeln!(page, "\nPrograms that {what}: {}.", named.join("; "));
+        }
+    };
+    told("fail in the original, and are not compared", |figures| &figures.unable);
+    told(
+        "differ from run to run in the original, with which a run of the package agrees",
+        |figures| &figures.observers_varying,
+    );
     page
 }
 
