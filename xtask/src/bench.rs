@@ -1,7 +1,9 @@
 //! `cargo xtask bench`: what packing costs, and what a package takes to start and run.
 
 use crate::examples::{self, Example};
-use crate::{bench_cold, bench_packing, bench_start, bench_workers, packages, setup};
+use crate::{
+    bench_cold, bench_modules, bench_packing, bench_start, bench_workers, packages, setup,
+};
 use anyhow::{Context, Result};
 use std::fs;
 
@@ -40,6 +42,8 @@ enum Part {
     Faults,
     /// Inferences once all is there, beside the original.
     Steady,
+    /// Importing modules that no workload imported, beside the original.
+    Modules,
     /// The memory of eight worker processes, beside the original.
     Workers,
 }
@@ -76,6 +80,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     }
     if wanted(Part::Steady) {
         bench_cold::steady(&taper, arguments.packings.max(4), scratch.path())?;
+    }
+    if wanted(Part::Modules) {
+        bench_modules::importing(&taper, arguments.packings.max(5), scratch.path())?;
     }
     if wanted(Part::Workers) {
         bench_workers::memory(&taper, arguments.packings, scratch.path())?;

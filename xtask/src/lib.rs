@@ -3,6 +3,7 @@
 
 pub mod bench;
 pub mod bench_cold;
+pub mod bench_modules;
 pub mod bench_packing;
 pub mod bench_start;
 pub mod bench_workers;
