@@ -457,9 +457,16 @@ def _put_back(owner, name, both):
 
 
 def _finder(folder):
-    import pkgutil
-
-    return pkgutil.get_importer(folder)
+    """What finds modules in a folder, as `pkgutil.get_importer` says it; that module is one more
+    in a process whose torch does not import it."""
+    if folder not in sys.path_importer_cache:
+        for hook in sys.path_hooks:
+            try:
+                sys.path_importer_cache[folder] = hook(folder)
+                break
+            except ImportError:
+                continue
+    return sys.path_importer_cache.get(folder)
 
 
 def _say(what):
