@@ -45,14 +45,14 @@ unsafe extern "C" fn handle(number: c_int, info: *mut siginfo_t, context: *mut c
             .end();
     }
     let code = machine.uc_mcontext.gregs[libc::REG_ERR as usize];
-    let fault = restore::Fault { address, fetch: code & FETCH != 0 };
-    let read = number == SIGSEGV && code & WRITE == 0;
+    let (fetch, write) = (code & FETCH != 0, code & WRITE != 0);
+    let fault = restore::Fault { address, fetch, write };
     let place = machine.uc_mcontext.gregs[libc::REG_RIP as usize] as usize;
     let mut answer = || {
         (page && restore::restore(fault))
-            || (about.si_code > 0 && refuse::refuse(address, about.si_code, machine))
+            || (!write && about.si_code > 0 && refuse::refuse(address, about.si_code, machine))
     };
-    let done = read && (answer() || (look([address, place]) && answer()));
+    let done = number == SIGSEGV && (answer() || (look([address, place]) && answer()));
     if !done {
         // SAFETY: the kernel's own arguments.
         unsafe { signals::hand_on(number, info, context) };

@@ -11,7 +11,7 @@ use crate::slots::{self, Working};
 use core::ffi::{CStr, c_int, c_void};
 use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use note::{PAGE, Run};
+use note::{PAGE, Rights, Run};
 use store::{Store, Workspace};
 
 /// States of a chunk: 0 where it is not here; this where it is; or the process whose thread
@@ -39,6 +39,8 @@ pub struct Fault {
     pub address: usize,
     /// Whether an instruction was to be fetched there.
     pub fetch: bool,
+    /// Whether something was to be written there.
+    pub write: bool,
 }
 
 /// Reads the environment's variables, while it is safe to.
@@ -82,7 +84,9 @@ pub fn restore(fault: Fault) -> bool {
     };
     let Some(index) = library.note.find(page) else { return false };
     let Some(run) = library.note.run(index) else { return false };
-    if fault.fetch && !run.execute {
+    let lacks = (fault.fetch && run.rights != Rights::Execute)
+        || (fault.write && run.rights != Rights::Write);
+    if lacks {
         return false;
     }
     let Some(store) = library::store() else { return false };
@@ -281,8 +285,12 @@ impl Work<'_> {
 
     /// Gives `size` bytes of fresh memory the rights of the chunk's pages.
     fn set_rights(&self, fresh: *mut u8, size: usize) {
-        let execute = self.runs().next().is_some_and(|run| run.execute);
-        let rights = libc::PROT_READ | if execute { libc::PROT_EXEC } else { 0 };
+        let rights = self.runs().next().map_or(Rights::Read, |run| run.rights);
+        let rights = match rights {
+            Rights::Read => libc::PROT_READ,
+            Rights::Execute => libc::PROT_READ | libc::PROT_EXEC,
+            Rights::Write => libc::PROT_READ | libc::PROT_WRITE,
+        };
         // SAFETY: the whole of a fresh mapping.
         if unsafe { libc::mprotect(fresh.cast(), size, rights) } != 0 {
             self.fail("the system does not let memory become executable");

@@ -6,7 +6,7 @@
 
 use crate::{examples, shell};
 use anyhow::{Context, Result};
-use note::{Draft, Piece};
+use note::{Draft, Piece, Rights};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -156,8 +156,8 @@ fn write_seeds(seeds: Seeds, place: &Path) -> Result<()> {
             )
         }
         Seeds::Notes => {
-            let code = Piece { pages: 3..40, execute: true };
-            let data = Piece { pages: 50..52, execute: false };
+            let code = Piece { pages: 3..40, rights: Rights::Execute };
+            let data = Piece { pages: 50..52, rights: Rights::Read };
             let draft = Draft::new("torch/lib/libc10.so", 60, &[code, data], 14, true);
             write("note", &draft.finish(5, [7; 32], [9; 8]))?;
             let list = [(0x1000, "at::one(int)".into()), (0x1040, "at::two()".into())];

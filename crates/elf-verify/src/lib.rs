@@ -110,7 +110,7 @@ pub fn verify(expected: &Expected<'_>, written: &[u8]) -> Result<Seen, Fault> {
     let after = dynamic::Dynamic::read(&new, Some(count)).map_err(Fault::Unreadable)?;
     let planned = planned(expected);
 
-    headers::check(&old, &new)?;
+    headers::check(&old, &new, expected)?;
     dynamic::check(&before, &after, expected.cold.map(|cold| cold.runtime))?;
     symbols::check(&before, &after, expected, &planned)?;
     sections::check(&new, &before, &after)?;
@@ -120,7 +120,7 @@ pub fn verify(expected: &Expected<'_>, written: &[u8]) -> Result<Seen, Fault> {
     let first = loaded::Loaded::of(&old, &before, &mut tokens, None).map_err(Fault::Original)?;
     let second = loaded::Loaded::of(&new, &after, &mut tokens, own.as_ref());
     let second = second.map_err(Fault::Unreadable)?;
-    loaded::check(&first, &second, &before, expected.private)?;
+    loaded::check(&first, &second, &before, expected)?;
 
     let mut restored = match &expected.cold {
         Some(cold) => {

@@ -6,7 +6,7 @@
 use crate::dynamic::{Dynamic, Rela};
 use crate::image::{Image, u64_at};
 use crate::machine::{Exit, Machine, Memory};
-use crate::{Fault, differs};
+use crate::{Expected, Fault, differs};
 use elf::PAGE;
 use object::elf as of;
 use std::collections::HashMap;
@@ -209,13 +209,16 @@ impl Memory for Loaded<'_, '_> {
 /// symbol that only this library speaks of may hold the address of what it defines.
 ///
 /// # Errors
-/// The first word that differs; a page that is missing and held more than tables.
+/// The first word that differs; a page that is missing, held more than tables and either does not
+/// come back or is one that relocations write to.
 pub(crate) fn check(
     old: &Loaded<'_, '_>,
     new: &Loaded<'_, '_>,
     dynamic: &Dynamic<'_>,
-    private: &dyn Fn(&str) -> bool,
+    expected: &Expected<'_>,
 ) -> Result<(), Fault> {
+    let private = expected.private;
+    let comes_back = |page: u64| expected.cold.is_some_and(|cold| cold.pages.contains(page));
     if old.others != new.others {
         let at = old.others.iter().find(|one| !new.others.contains(one));
         return Err(differs("the relocations", at.map_or(0, |one| one.address)));
@@ -249,7 +252,9 @@ pub(crate) fn check(
                 .iter()
                 .find(|(start, bytes)| *start <= at && next - start <= bytes.len() as u64);
             let Some((first, bytes)) = found else {
-                if !dynamic.tables.hold(&(at..next)) {
+                let plain = old.changed(&(at..next)).is_none()
+                    && (at..next).all(|word| old.asked(word).is_none());
+                if !(dynamic.tables.hold(&(at..next)) || (comes_back(at / PAGE) && plain)) {
                     return Err(differs("writable memory, which is missing", at));
                 }
                 at = next;

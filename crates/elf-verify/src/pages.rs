@@ -1,4 +1,5 @@
-//! Pages of segments that are not written to: each is in one place, and holds what it held.
+//! Pages: each is in one place, and holds what it held. What is in the file of writable segments
+//! is compared once it is relocated.
 
 use crate::dynamic::Dynamic;
 use crate::image::Image;
@@ -32,16 +33,17 @@ pub(crate) fn check(
         }
     }
     let mut filed = 0;
-    for load in old.loads.iter().filter(|load| !load.is_writable()) {
+    for load in &old.loads {
         let place = load.filed();
         for page in place.start / PAGE..place.end.div_ceil(PAGE) {
             let part = (page * PAGE).max(place.start)..((page + 1) * PAGE).min(place.end);
             let size = part.end - part.start;
             let found = new.bytes(part.start, size).is_some();
-            filed += u64::from(found);
+            filed += u64::from(found && !load.is_writable());
             // Nobody misses a page that holds nothing but tables that are elsewhere.
             let tables = !found && dynamic.tables.hold(&part);
-            if expected.keep.contains(page) && !found && !tables {
+            // Of writable memory, all that does not come back was compared already.
+            if expected.keep.contains(page) && !found && !tables && !load.is_writable() {
                 return Err(differs("a kept page, which is missing", part.start));
             }
             let comes_back = expected.cold.is_some_and(|cold| cold.pages.contains(page));

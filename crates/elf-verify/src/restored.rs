@@ -4,7 +4,7 @@ use crate::image::{Image, Load};
 use crate::lost::Lost;
 use crate::{Cold, Fault, differs};
 use elf::{PAGE, PageSet};
-use note::{Names, Note};
+use note::{Names, Note, Rights};
 use rayon::prelude::*;
 use std::ops::Range;
 use store::{Store, Workspace};
@@ -90,7 +90,7 @@ impl<'a> Restored<'a> {
                     if start >= old.end() {
                         beside.push((start, back.to_vec()));
                     } else {
-                        same(old, start, back, run.execute, lost)?;
+                        same(old, start, back, run.rights, lost)?;
                     }
                 }
                 Ok(beside)
@@ -130,12 +130,23 @@ fn names(note: &Note<'_>, store: &Store<'_>, lost: &Lost) -> Result<(), Fault> {
 }
 
 /// Compares pages that come back with the segment of `old` that they belong to.
-fn same(old: &Image<'_>, start: u64, back: &[u8], execute: bool, lost: &Lost) -> Result<(), Fault> {
+fn same(
+    old: &Image<'_>,
+    start: u64,
+    back: &[u8],
+    rights: Rights,
+    lost: &Lost,
+) -> Result<(), Fault> {
     let end = start + back.len() as u64;
     let inside = |load: &&Load<'_>| load.filed().start < end && start < load.filed().end;
     let load = old.loads.iter().find(inside);
     let load = load.ok_or_else(|| differs("a page, which the original does not have", start))?;
-    if load.is_writable() || load.is_code() != execute {
+    let right = match rights {
+        Rights::Read => !load.is_writable() && !load.is_code(),
+        Rights::Execute => !load.is_writable() && load.is_code(),
+        Rights::Write => load.is_writable() && !load.is_code(),
+    };
+    if !right {
         return Err(differs("the rights of a page that comes back", start));
     }
     let (from, to) = (load.start.max(start), load.filed().end.min(end));

@@ -19,7 +19,7 @@ pub use ask::{answer, ask};
 pub use distribution::{Distribution, normalized};
 pub use interpreter::Interpreter;
 pub use kind::Kind;
-pub use mapped::{MappedFile, Unreadable};
+pub use mapped::{Change, MappedFile, Unreadable};
 pub use paths::{bytecode_of, module_of, source_of};
 pub use scan::{Environment, File, Problem};
 pub use scope::Used;

@@ -29,7 +29,7 @@ pub use names::Names;
 #[cfg(any(test, feature = "write"))]
 pub use names::names;
 pub use place::{INITIALISER, named};
-pub use read::{Error, HEADER, Note, Run};
+pub use read::{Error, HEADER, Note, Rights, Run};
 #[cfg(any(test, feature = "write"))]
 pub use write::{Draft, FAR, Piece};
 

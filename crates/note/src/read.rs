@@ -17,8 +17,37 @@ pub(crate) const HASH: core::ops::Range<usize> = 80..112;
 /// Where the first bytes of the original's hash lie.
 pub(crate) const CONTENT: usize = 112;
 
-/// The right to be executed, in a run's rights.
-pub(crate) const EXECUTE: u16 = 1;
+/// What the program may do with pages that came back, besides reading them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rights {
+    /// Nothing.
+    Read,
+    /// Run them.
+    Execute,
+    /// Write to them. Only of pages that nobody is known to write to (code for GPUs in a writable
+    /// segment): they may come back twice where two threads wait for them.
+    Write,
+}
+
+impl Rights {
+    /// As a note has them; a number that is not known gives no right.
+    fn read(number: u16) -> Self {
+        match number {
+            1 => Self::Execute,
+            2 => Self::Write,
+            _ => Self::Read,
+        }
+    }
+
+    /// As a note has them.
+    pub(crate) fn number(self) -> u16 {
+        match self {
+            Self::Read => 0,
+            Self::Execute => 1,
+            Self::Write => 2,
+        }
+    }
+}
 
 /// Why a note is not read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,8 +65,8 @@ pub struct Run {
     pub page: u32,
     /// The number of pages.
     pub count: u16,
-    /// Whether they are code.
-    pub execute: bool,
+    /// What the program may do with them.
+    pub rights: Rights,
     /// The chunk, counted from the library's first.
     pub chunk: u32,
     /// The first page's place in the chunk, in pages.
@@ -49,7 +78,7 @@ impl Run {
         Self {
             page: u32_at(bytes, 0),
             count: u16::from_le_bytes(array(bytes, 4)),
-            execute: u16::from_le_bytes(array(bytes, 6)) & EXECUTE != 0,
+            rights: Rights::read(u16::from_le_bytes(array(bytes, 6))),
             chunk: u32_at(bytes, 8),
             place: u32_at(bytes, 12),
         }

@@ -1,6 +1,6 @@
 //! The writer.
 
-use crate::read::{CONTENT, EXECUTE, HASH, HEADER, MAGIC, RUN, VERSION, hash};
+use crate::read::{CONTENT, HASH, HEADER, MAGIC, RUN, Rights, VERSION, hash};
 use std::ops::Range;
 
 /// How much larger a chunk is whose pages are far from all that a run touched: it compresses
@@ -18,8 +18,8 @@ const DATA: u64 = 3;
 pub struct Piece {
     /// The pages.
     pub pages: Range<u64>,
-    /// Whether they are code.
-    pub execute: bool,
+    /// What the program may do with them.
+    pub rights: Rights,
 }
 
 /// A note that does not know its store yet. Its length is settled.
@@ -35,33 +35,32 @@ impl Draft {
     /// Divides `cold`, runs of pages that ascend, of the library `name` of so many `pages`
     /// into chunks of at most `size` pages, and three times as many for data. A chunk that begins
     /// where twice as many pages and more lie together, far from what a run touched, has [`FAR`]
-    /// times `size`, whatever it holds, and ends before a piece that is not so far. A chunk does not hold code
-    /// beside data: their pages come back with one set of rights. With `names`, a chunk of names
-    /// follows.
+    /// times `size`, whatever it holds, and ends before a piece that is not so far. A chunk's pages
+    /// come back with one set of rights. With `names`, a chunk of names follows.
     pub fn new(name: &str, pages: u64, cold: &[Piece], size: u64, names: bool) -> Self {
         let size = size.clamp(1, u64::from(u16::MAX) / DATA / FAR);
         let mut chunks: Vec<Vec<Piece>> = Vec::new();
-        let (mut room, mut execute, mut large) = (0, false, false);
+        let (mut room, mut rights, mut large) = (0, Rights::Read, false);
         for piece in cold {
             let mut start = piece.pages.start;
             let alone = piece.pages.end - start >= ALONE * size;
             while start < piece.pages.end {
-                if room == 0 || execute != piece.execute || (large && !alone) {
+                if room == 0 || rights != piece.rights || (large && !alone) {
                     chunks.push(Vec::new());
-                    execute = piece.execute;
+                    rights = piece.rights;
                     let far = piece.pages.end - start >= ALONE * size;
                     large = far;
                     room = size
-                        * match (far, execute) {
+                        * match (far, rights) {
                             (true, _) => FAR,
-                            (false, true) => 1,
-                            (false, false) => DATA,
+                            (false, Rights::Execute) => 1,
+                            (false, Rights::Read | Rights::Write) => DATA,
                         };
                 }
                 let end = piece.pages.end.min(start + room);
                 room -= end - start;
                 if let Some(chunk) = chunks.last_mut() {
-                    chunk.push(Piece { pages: start..end, execute });
+                    chunk.push(Piece { pages: start..end, rights });
                 }
                 start = end;
             }
@@ -107,7 +106,7 @@ impl Draft {
                 let count = (piece.pages.end - piece.pages.start) as u16;
                 out.extend((piece.pages.start as u32).to_le_bytes());
                 out.extend(count.to_le_bytes());
-                out.extend((if piece.execute { EXECUTE } else { 0 }).to_le_bytes());
+                out.extend(piece.rights.number().to_le_bytes());
                 out.extend((number as u32).to_le_bytes());
                 out.extend(place.to_le_bytes());
                 place += u32::from(count);
@@ -127,14 +126,14 @@ mod tests {
     use proptest::prelude::*;
 
     fn sample() -> Draft {
-        let piece = |pages, execute| Piece { pages, execute };
-        Draft::new(
-            "torch/lib/libc10.so",
-            50,
-            &[piece(3..5, false), piece(7..20, false), piece(30..31, true), piece(40..48, true)],
-            8,
-            true,
-        )
+        let piece = |pages, rights| Piece { pages, rights };
+        let cold = [
+            piece(3..5, Rights::Read),
+            piece(7..20, Rights::Read),
+            piece(30..31, Rights::Execute),
+            piece(40..48, Rights::Execute),
+        ];
+        Draft::new("torch/lib/libc10.so", 50, &cold, 8, true)
     }
 
     #[test]
@@ -159,7 +158,22 @@ mod tests {
         assert_eq!(pages(19), [(3, 2), (7, 13)]);
         assert_eq!(pages(40), [(30, 1), (40, 7)]);
         assert_eq!(pages(47), [(47, 1)]);
-        assert!(found(47).unwrap().execute);
+        assert_eq!(found(47).unwrap().rights, Rights::Execute);
+        assert_eq!(found(8).unwrap().rights, Rights::Read);
+    }
+
+    #[test]
+    fn pages_of_other_rights_are_another_chunk() {
+        let piece = |pages, rights| Piece { pages, rights };
+        let cold = [piece(3..5, Rights::Read), piece(5..9, Rights::Write)];
+        let bytes = Draft::new("a", 9, &cold, 8, false).finish(0, [0; 32], [0; 8]);
+        let note = Note::open(&bytes).unwrap();
+        let runs: Vec<_> = (0..2).map(|at| note.run(at).unwrap()).collect();
+        assert_eq!(
+            runs.iter().map(|run| (run.chunk, run.place)).collect::<Vec<_>>(),
+            [(0, 0), (1, 0)]
+        );
+        assert_eq!((runs[0].rights, runs[1].rights), (Rights::Read, Rights::Write));
     }
 
     #[test]

@@ -30,6 +30,8 @@ pub(crate) struct Choice<'l> {
     kept: PageSet,
     /// Pages of tables that nothing reads any more, of any segment.
     freed: PageSet,
+    /// Pages of writable segments that come back.
+    pub unwritten: PageSet,
 }
 
 impl<'l> Choice<'l> {
@@ -66,7 +68,11 @@ impl<'l> Choice<'l> {
         let functions = Functions::read(library).unwrap_or_default();
         let absent = revive.map(|_| Absent::of(library, &functions, &present)).unwrap_or_default();
         let unwind = unwind(library, &functions, &present);
-        Ok(Self { library, names, link, relative, absent, unwind, kept, freed })
+        let unwritten = match revive {
+            Some(revive) => cold::unwritten(library, revive.cold)?,
+            None => PageSet::new(),
+        };
+        Ok(Self { library, names, link, relative, absent, unwind, kept, freed, unwritten })
     }
 
     /// Whether the library gets instructions of taper's own.
@@ -84,7 +90,7 @@ impl<'l> Choice<'l> {
     }
 
     /// The address ranges of each loadable segment that are in the file. Writable segments
-    /// stay whole but for what is freed.
+    /// stay whole but for what is freed and what comes back.
     ///
     /// # Errors
     /// [`elf::Error::Unsupported`] for segments that linkers do not make.
@@ -99,6 +105,7 @@ impl<'l> Choice<'l> {
                 let mut pages = PageSet::new();
                 pages.insert_addresses(load.file_addresses());
                 pages.remove(&self.freed);
+                pages.remove(&self.unwritten);
                 of_segment(load, &pages)
             } else if load.memory_size > load.file_size {
                 return unsupported("a library with zero-filled read-only memory");

@@ -1,9 +1,9 @@
 //! Pages that are not in the file and come back from the package's store.
 
 use crate::absent::Absent;
-use elf::{Library, PAGE, PageSet, ProgramHeader, flags};
+use elf::{Library, PAGE, PageSet, ProgramHeader, flags, segment};
 use format::TRAP;
-use note::{Draft, Piece};
+use note::{Draft, Piece, Rights};
 use std::ops::Range;
 
 /// What a library needs to bring its pages back.
@@ -16,7 +16,8 @@ pub struct Revive<'a> {
     /// The most pages of a chunk.
     pub chunk: u64,
     /// The pages that come back. Those that are neither among them nor in the file are
-    /// lost, and whoever calls a function there is told so.
+    /// lost, and whoever calls a function there is told so. Pages of writable segments are among
+    /// them only where nobody is known to write to them.
     pub cold: &'a PageSet,
 }
 
@@ -51,7 +52,10 @@ impl Cold {
                 pieces.iter().flat_map(|piece| self.bytes(library, piece)).collect();
             let halts: Vec<usize> = self.halts(pieces).collect();
             if halts.is_empty() {
-                return Chunk::Original(parts, pieces.first().is_some_and(|piece| piece.execute));
+                return Chunk::Original(
+                    parts,
+                    pieces.first().is_some_and(|piece| piece.rights == Rights::Execute),
+                );
             }
             let mut bytes = parts.concat();
             for at in halts {
@@ -126,36 +130,75 @@ pub(crate) fn shared(library: &Library<'_>) -> PageSet {
     shared
 }
 
-/// Divides the read-only pages of `library` that are in none of `ranges`, what of each
+/// The pages among `cold` that a writable segment of `library` fills with bytes of the file and
+/// that neither the loader nor an initialiser of taper's writes to.
+///
+/// # Errors
+/// What [`elf::Error`] says of relocations that cannot be read.
+pub(crate) fn unwritten(library: &Library<'_>, cold: &PageSet) -> Result<PageSet, elf::Error> {
+    let mut pages = PageSet::new();
+    for load in library.loads().filter(|load| load.is_writable()) {
+        let held = load.file_addresses();
+        // Zeros that are not in the file follow what is.
+        let zeros = load.memory_size > load.file_size;
+        let end = if zeros { held.end.saturating_sub(1) } else { held.end };
+        let whole = held.start.div_ceil(PAGE)..end / PAGE;
+        pages.union(&whole.filter(|page| cold.contains(*page)).collect());
+    }
+    if pages.is_empty() {
+        return Ok(pages);
+    }
+    pages.remove(&shared(library));
+    // The loader gives this range another right, holes included.
+    for header in library.headers().iter().filter(|one| one.kind == segment::GNU_RELRO) {
+        let mut protected = PageSet::new();
+        protected.insert_addresses(header.addresses());
+        pages.remove(&protected);
+    }
+    let mut relocated = PageSet::new();
+    for relocation in library.relocations()? {
+        relocated.insert_addresses(relocation.address..relocation.address.saturating_add(8));
+    }
+    pages.remove(&relocated);
+    Ok(pages)
+}
+
+/// Divides the pages of `library` that are in none of `ranges`, what of each
 /// segment is in the file, and not in `gone`, tables that are made anew; and the pages
 /// `beside` all segments, where such tables lie.
 pub(crate) fn draft(
     library: &Library<'_>,
     ranges: &[Vec<Range<u64>>],
     gone: &PageSet,
+    unwritten: &PageSet,
     beside: Range<u64>,
     revive: &Revive<'_>,
     names: bool,
 ) -> Draft {
     let mut cold = Vec::new();
-    for (load, ranges) in library.loads().zip(ranges).filter(|(load, _)| !load.is_writable()) {
+    for (load, ranges) in library.loads().zip(ranges) {
         let mut pages = PageSet::new();
         pages.insert_addresses(load.file_addresses());
-        pages = pages.iter().filter(|page| revive.cold.contains(*page)).collect();
+        let comes_back = if load.is_writable() { unwritten } else { revive.cold };
+        pages = pages.iter().filter(|page| comes_back.contains(*page)).collect();
         pages.remove(gone);
         let mut there = PageSet::new();
         for range in ranges {
             there.insert_addresses(range.clone());
         }
         pages.remove(&there);
-        let execute = load.flags & flags::EXECUTE != 0;
-        cold.extend(pages.runs().into_iter().map(|pages| Piece { pages, execute }));
+        let rights = match (load.is_writable(), load.flags & flags::EXECUTE != 0) {
+            (true, _) => Rights::Write,
+            (false, true) => Rights::Execute,
+            (false, false) => Rights::Read,
+        };
+        cold.extend(pages.runs().into_iter().map(|pages| Piece { pages, rights }));
     }
     cold.sort_by_key(|piece| piece.pages.start);
     let end = library.loads().map(|load| load.addresses().end).max().unwrap_or(0);
     let end = end.div_ceil(PAGE).max(beside.end);
     if beside.start < beside.end {
-        cold.push(Piece { pages: beside, execute: false });
+        cold.push(Piece { pages: beside, rights: Rights::Read });
     }
     Draft::new(revive.name, end, &cold, revive.chunk, names)
 }

@@ -49,7 +49,8 @@ impl Smaller {
 }
 
 /// Lays out `library` with those pages of its read-only segments that are in `keep`
-/// or that the loader reads. Writable segments stay whole but for names.
+/// or that the loader reads. Writable segments stay whole but for names, and for pages that come
+/// back and that nobody writes to.
 ///
 /// `private` tells of a function's name whether nothing else in the package defines or
 /// imports it: without its code, such a function loses its name.
@@ -74,7 +75,8 @@ pub fn shrink(
     let draft = revive.map(|revive| {
         let unwind = start / PAGE..(start + hole) / PAGE;
         let names = !chosen.absent.starts.is_empty();
-        cold::draft(library, &ranges, &chosen.gone(), unwind, revive, names)
+        let (gone, unwritten) = (chosen.gone(), &chosen.unwritten);
+        cold::draft(library, &ranges, &gone, unwritten, unwind, revive, names)
     });
     let new = New::behind(&runs, &chosen, hole, draft.as_ref().map_or(0, note::Draft::size));
     // The lengths do not depend on where the code lies, which follows from them.

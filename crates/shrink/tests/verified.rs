@@ -19,6 +19,8 @@ static int own = 3;
 int *words[] = { TEN(TEN(&own)), 0, TEN(&own) };
 int (*printers[])(const char *) = { TEN(TEN(puts)), 0, TEN(puts) };
 const int numbers[3000] = { TEN(7), 1, 2, 3 };
+// Nobody writes there: code for GPUs that a linker put among variables.
+__attribute__((aligned(4096))) char cold_variables[6 * 4096] = { TEN(TEN(9)), 1, 2, 3 };
 APART int hot(int x) { return x + own + numbers[x & 2047]; }
 APART int cold1(int x) { return x * 3 + *words[1]; }
 APART int cold2(int x) { return x * 5 + printers[1]("two"); }
@@ -147,6 +149,23 @@ fn word(written: &[u8], at: usize) -> u64 {
 fn what_is_written_as_planned_is_accepted() {
     let made = made(|_| {});
     made.says(&made.written, &made.store).unwrap();
+}
+
+#[test]
+fn variables_that_nobody_writes_to_come_back() {
+    let made = made(|_| {});
+    let original = Library::parse(&made.original).unwrap();
+    let written = Library::parse(&made.written).unwrap();
+    let start = function(&original, "cold_variables");
+    for page in 0..6 {
+        assert!(written.read(start + page * PAGE, 1).is_err(), "page {page} is in the file");
+    }
+    assert!(written.loads().any(elf::ProgramHeader::is_writable));
+    let runs = written.loads().filter(|load| load.is_writable());
+    let runs: Vec<Range<u64>> = runs.map(elf::ProgramHeader::addresses).collect();
+    let data = original.loads().find(|load| load.is_writable()).unwrap().addresses();
+    assert_eq!(runs.first().unwrap().start, data.start);
+    assert_eq!(runs.last().unwrap().end, data.end);
 }
 
 #[test]
@@ -297,8 +316,9 @@ fn the_note_names_other_pages() {
     assert!(runs >= 5, "{runs}");
     for run in 0..runs {
         let run = note::HEADER + 16 * run;
-        // Page, number of pages, chunk, place in the chunk.
-        for (field, name) in [(0, "page"), (4, "count"), (8, "chunk"), (12, "place")] {
+        // Page, number of pages, rights, chunk, place in the chunk.
+        let fields = [(0, "page"), (4, "count"), (6, "rights"), (8, "chunk"), (12, "place")];
+        for (field, name) in fields {
             for change in [1u8, 0xff] {
                 let mut other = made.written.clone();
                 let byte = &mut other[at + run + field];
