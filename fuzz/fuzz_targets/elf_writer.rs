@@ -15,7 +15,7 @@ fuzz_target!(|data: &[u8]| {
     let none = PageSet::new();
     // As if it had been written, and tied to the runtime.
     let cold = Cold { pages: &none, name: "", runtime: "", store: &[] };
-    let of_itself = |cold| Expected { original: data, keep: &none, cold, private: &|_| true };
+    let of_itself = |cold| Expected { original: data, installed: data, keep: &none, cold, private: &|_| true };
     let _ = elf_verify::verify(&of_itself(None), data);
     let _ = elf_verify::verify(&of_itself(Some(cold)), data);
     let choice = u64::from_le_bytes(*choice);
@@ -35,6 +35,6 @@ fuzz_target!(|data: &[u8]| {
         return;
     }
     assert_eq!(written.len() as u64, smaller.size());
-    let expected = Expected { original: data, keep: &keep, cold: None, private: &|_| true };
+    let expected = Expected { original: data, installed: data, keep: &keep, cold: None, private: &|_| true };
     let _ = elf_verify::verify(&expected, &written);
 });

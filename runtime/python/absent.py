@@ -19,6 +19,8 @@ _WHY = {
     "unused": "no traced run used it; pack with --keep {0}, or trace a run that uses it",
     "dropped": "--drop named it; pack without that",
     "gpu-side": "it belongs to the GPU side, and the package is for the CPU; pack with --keep {0}",
+    "feature": "it is there for a feature that --without named; pack without that, or with"
+    " --keep {0}",
     "stub": "only type checkers read it; pack with --keep {0}",
     "unstarted": "it is a program that no module names; pack with --keep {0}",
     "installer": "nothing in the package requires it; pack with --keep {0}",

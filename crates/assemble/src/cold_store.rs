@@ -27,7 +27,7 @@ pub struct Revived {
     pub reason: Reason,
     /// What it is compared with.
     pub check: Check,
-    /// The original's bytes.
+    /// The original's bytes, as the target sees them.
     pub bytes: MappedFile,
     /// What was made of it.
     pub smaller: Smaller,
@@ -87,7 +87,8 @@ pub fn write<'a>(mut libraries: Vec<Revived>, level: Level) -> Result<Cold<'a>> 
     let (store, root) = writer.finish(level).context("cannot compress what is cold")?;
     out.stored = store.len() as u64;
     for (mut library, first) in libraries.into_iter().zip(firsts) {
-        let content = blake3::Hasher::new().update_rayon(&library.bytes).finalize();
+        let installed = MappedFile::open(&library.check.source)?;
+        let content = blake3::Hasher::new().update_rayon(&installed).finalize();
         let start = content.as_bytes().first_chunk().copied().unwrap_or_default();
         library.smaller.seal(first, root, start);
         out.contents.insert(library.path.clone(), start);

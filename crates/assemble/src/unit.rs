@@ -1,6 +1,7 @@
 //! One file of a package before it is written, and what it is compared with afterwards.
 
 use elf::PageSet;
+use environment::Change;
 use package::Entry;
 use plan::Reason;
 use std::path::PathBuf;
@@ -21,6 +22,10 @@ pub struct Unit<'a> {
 pub struct Check {
     /// The original.
     pub source: PathBuf,
+    /// How the target sees it, where that is without some of its GPU code.
+    pub changes: Vec<Change>,
+    /// Where the GPU code begins that stays.
+    pub gpu_code: Vec<u64>,
     /// The pages that are in the file.
     pub keep: PageSet,
     /// The pages that come back, where any do.

@@ -18,7 +18,7 @@ use report::Printer;
 use shrink::{Limits, Shrunk};
 use standin::Request;
 use startup::Observing;
-use workload::{NOT_HERE, TargetView};
+use workload::TargetView;
 
 /// What a file of the plan becomes.
 enum Made<'a> {
@@ -49,8 +49,10 @@ pub fn write(
     let (made, headers) = rayon::join(
         || -> Result<Vec<_>> {
             let made = plan.files.par_iter();
-            made.filter_map(|file| unit(environment, &stand_ins, &symbol_names, file).transpose())
-                .collect()
+            made.filter_map(|file| {
+                unit(environment, view, &stand_ins, &symbol_names, file).transpose()
+            })
+            .collect()
         },
         || headers::compressed(environment, plan, level),
     );
@@ -130,17 +132,22 @@ fn read_again(stage: &Stage, path: &str, check: &Check, symbol_names: &SymbolNam
     let bytes = MappedFile::open(&written)?;
     let store = check.cold.as_ref().map(|_| MappedFile::open(&stage.path().join(place::COLD)));
     let store = store.transpose()?;
-    let source = MappedFile::open(&check.source)?;
+    let installed = MappedFile::open(&check.source)?;
+    let source = MappedFile::changed(&check.source, &check.changes)?;
     let runtime = cold_store::runtime(path);
     let cold = check.cold.as_ref().zip(store.as_deref());
     let expected = Expected {
         original: &source,
+        installed: &installed,
         keep: &check.keep,
         cold: cold.map(|(pages, store)| Cold { pages, name: path, runtime: &runtime, store }),
         private: &|name: &str| symbol_names.is_private(name),
     };
-    elf_verify::verify(&expected, &bytes)
-        .with_context(|| format!("{path} was not written as planned; this is a fault in taper"))?;
+    let not_as_planned = || format!("{path} was not written as planned; this is a fault in taper");
+    if !check.changes.is_empty() {
+        elf_verify::gpu_code(&installed, &source, &check.gpu_code).with_context(not_as_planned)?;
+    }
+    elf_verify::verify(&expected, &bytes).with_context(not_as_planned)?;
     elf_verify::loads(&written).with_context(|| format!("{path} cannot be loaded"))
 }
 
@@ -156,7 +163,9 @@ fn stand_ins(environment: &Environment, view: &TargetView, plan: &Plan) -> Resul
             let bytes = MappedFile::open(&environment.source(&environment.files[file.index]))?;
             let library = Library::parse(&bytes).with_context(|| file.path.clone())?;
             let wanted = view.wanted.get(&file.path).cloned().unwrap_or_default();
-            let request = Request { library: &library, wanted: &wanted, keep, message: NOT_HERE };
+            let left = view.gpu.libraries.get(&file.path);
+            let message = left.map_or("is not in this package", |left| &left.message);
+            let request = Request { library: &library, wanted: &wanted, keep, message };
             let made = standin::standin(&request)
                 .with_context(|| format!("cannot make a stand-in for {}", file.path))?;
             let mut written = Vec::with_capacity(made.size() as usize);
@@ -169,6 +178,7 @@ fn stand_ins(environment: &Environment, view: &TargetView, plan: &Plan) -> Resul
 
 fn unit<'a>(
     environment: &Environment,
+    view: &TargetView,
     stand_ins: &StandIns,
     symbol_names: &SymbolNames,
     file: &FilePlan,
@@ -196,7 +206,10 @@ fn unit<'a>(
             Some(unit)
         }
         Action::Shrink(pages) => {
-            let bytes = MappedFile::open(&source)?;
+            let bytes = view.gpu.open(environment, found)?;
+            let changes = view.gpu.changes(&file.path).to_vec();
+            let code = view.gpu.code.get(&file.path);
+            let gpu_code = code.map_or_else(Vec::new, |code| code.kept.clone());
             let library = Library::parse(&bytes).with_context(|| file.path.clone())?;
             let private = |name: &str| symbol_names.is_private(name);
             let runtime = cold_store::runtime(&file.path);
@@ -214,13 +227,13 @@ fn unit<'a>(
                 (Shrunk::Whole, _) => Some(whole(source)),
                 (Shrunk::Smaller(smaller), Some(cold)) => {
                     let (path, reason) = (file.path.clone(), file.reason);
-                    let check = Check { source, keep, cold: Some(cold) };
+                    let check = Check { source, changes, gpu_code, keep, cold: Some(cold) };
                     let revived = Revived { path, reason, check, bytes, smaller };
                     return Ok(Some(Made::Revived(revived)));
                 }
                 (Shrunk::Smaller(smaller), None) => {
                     let hot = smaller.size().min(file.size);
-                    let check = Some(Check { source, keep, cold: None });
+                    let check = Some(Check { source, changes, gpu_code, keep, cold: None });
                     let write: package::Writer<'a> =
                         Box::new(move |sink| smaller.write_to(&bytes, sink));
                     let content = Content::Stream(write);

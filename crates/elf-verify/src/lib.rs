@@ -13,6 +13,7 @@
 mod dynamic;
 mod entries;
 mod exceptions;
+mod gpu_code;
 mod headers;
 mod image;
 mod instruction;
@@ -30,12 +31,15 @@ mod unwind;
 use elf::PageSet;
 use image::Image;
 
+pub use gpu_code::gpu_code;
 pub use loader::loads;
 
 /// A library as it is to be written.
 pub struct Expected<'a> {
-    /// The original's bytes.
+    /// The original's bytes, as the target sees them.
     pub original: &'a [u8],
+    /// The original's bytes as they are installed, of which the library tells the hash.
+    pub installed: &'a [u8],
     /// Pages that are in the file.
     pub keep: &'a PageSet,
     /// Pages that come back, where any do.
@@ -125,7 +129,7 @@ pub fn verify(expected: &Expected<'_>, written: &[u8]) -> Result<Seen, Fault> {
     let mut restored = match &expected.cold {
         Some(cold) => {
             let note = tie::check(&before, &after, &second, own)?;
-            restored::Restored::listed(&old, &new, &note, cold, expected.original)?
+            restored::Restored::listed(&old, &new, &note, cold, expected.installed)?
         }
         None => restored::Restored::default(),
     };

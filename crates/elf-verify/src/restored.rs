@@ -26,7 +26,7 @@ impl<'a> Restored<'a> {
         new: &Image<'a>,
         place: &Range<u64>,
         cold: &Cold<'_>,
-        original: &[u8],
+        installed: &[u8],
     ) -> Result<Self, Fault> {
         let fault = |what| differs(what, place.start);
         let bytes = new.bytes(place.start, place.end - place.start);
@@ -35,7 +35,7 @@ impl<'a> Restored<'a> {
         if note.name() != cold.name.as_bytes() {
             return Err(fault("the name in the note"));
         }
-        let content = blake3::hash(original);
+        let content = blake3::hash(installed);
         if content.as_bytes().first_chunk() != Some(&note.content()) {
             return Err(fault("the hash of the original in the note"));
         }

@@ -12,6 +12,9 @@ const SYMTAB: u32 = 2;
 /// `SHF_ALLOC`.
 const ALLOC: u64 = 2;
 
+/// A section's flag: it holds instructions.
+const INSTRUCTIONS: u64 = 4;
+
 /// The most section headers that are read.
 const MAX_SECTIONS: u64 = 1 << 16;
 
@@ -56,10 +59,19 @@ impl<'a> Library<'a> {
     /// The addresses of the sections that are loaded, in the table's order, as far as the
     /// library has section headers that make sense.
     pub fn sections(&self) -> impl Iterator<Item = Range<u64>> + use<'a> {
-        self.section_headers().filter_map(|header| {
+        self.sections_with(ALLOC)
+    }
+
+    /// Those that linkers filled with instructions (`SHF_EXECINSTR`).
+    pub fn code_sections(&self) -> impl Iterator<Item = Range<u64>> + use<'a> {
+        self.sections_with(ALLOC | INSTRUCTIONS)
+    }
+
+    fn sections_with(&self, flags: u64) -> impl Iterator<Item = Range<u64>> + use<'a> {
+        self.section_headers().filter_map(move |header| {
             let (start, size) = (u64_at(header, 16)?, u64_at(header, 32)?);
-            let is_loaded = u64_at(header, 8)? & ALLOC != 0 && size > 0;
-            is_loaded.then_some(start..start.checked_add(size)?)
+            let has_them = u64_at(header, 8)? & flags == flags && size > 0;
+            has_them.then_some(start..start.checked_add(size)?)
         })
     }
 

@@ -32,6 +32,9 @@ impl Container {
     /// Bytes of a container's own header.
     pub const HEADER_SIZE: u64 = HEADER as u64;
 
+    /// Where in its header the size of its entries is.
+    pub(crate) const SIZE_AT: u64 = 8;
+
     /// Bytes of header, entries and padding.
     pub fn size(&self) -> u64 {
         let entries: u64 = self.entries.iter().map(Entry::size).sum();

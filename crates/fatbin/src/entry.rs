@@ -13,6 +13,8 @@ pub enum EntryKind {
     Cubin,
     /// 8: intermediate code for optimisation at link time.
     LinkTimeIr,
+    /// 16: Capsule Mercury, code for one architecture that the driver finishes when it loads it.
+    Mercury,
     /// Any other number. What it needs is unknown: keep it.
     Other(u16),
 }
@@ -75,6 +77,7 @@ impl Entry {
                 1 => EntryKind::Ptx,
                 2 => EntryKind::Cubin,
                 8 => EntryKind::LinkTimeIr,
+                16 => EntryKind::Mercury,
                 other => EntryKind::Other(other),
             },
             architecture: Architecture::new(u32_at(header, 28)?, flags),
@@ -116,6 +119,7 @@ impl Entry {
         let number = self.architecture.number();
         match self.kind {
             EntryKind::Cubin => format!("sm_{number}"),
+            EntryKind::Mercury => format!("sm_{number} (Mercury)"),
             EntryKind::Ptx => format!("compute_{number} (PTX)"),
             EntryKind::LinkTimeIr => format!("compute_{number} (link-time IR)"),
             EntryKind::Other(kind) => format!("sm_{number} (unknown kind {kind})"),

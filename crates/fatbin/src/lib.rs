@@ -23,11 +23,19 @@
 
 mod architecture;
 mod container;
+mod edit;
 mod entry;
+mod frames;
+mod serving;
+mod target;
 
 pub use architecture::{Architecture, Variant};
 pub use container::{Container, Containers, MAGIC, containers};
+pub use edit::{Edit, without};
 pub use entry::{Compression, Entry, EntryKind};
+pub use frames::{Frame, bare_frames};
+pub use serving::{Serving, serving};
+pub use target::{Target, TargetError};
 
 /// What is wrong with a container. Offsets are bytes in the searched slice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

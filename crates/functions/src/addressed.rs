@@ -60,6 +60,8 @@ pub fn addressed(library: &Library<'_>, functions: &Functions) -> Result<PageSet
 }
 
 /// Whether read-only data may be at an address: outside code, or among it where no function is.
+/// Where unwind tables speak of less than half of a section of instructions, its compiler made
+/// none for most of it, and what they do not speak of is code as well.
 fn data<'a>(
     library: &'a Library<'_>,
     functions: &'a Functions,
@@ -68,12 +70,30 @@ fn data<'a>(
     let (code, data): (Vec<&ProgramHeader>, Vec<&ProgramHeader>) =
         loads.partition(|load| load.flags & flags::EXECUTE != 0);
     let starts = crate::functions::entry_points(library);
-    let is_function =
-        move |at: u64| functions.at(at).is_some() || starts.binary_search(&at).is_ok();
+    let silent: Vec<Range<u64>> =
+        library.code_sections().filter(|section| !is_told(section, functions)).collect();
+    let is_function = move |at: u64| {
+        functions.at(at).is_some()
+            || starts.binary_search(&at).is_ok()
+            || silent.iter().any(|section| section.contains(&at))
+    };
     move |at| {
         data.iter().any(|load| load.file_addresses().contains(&at))
             || (code.iter().any(|load| load.file_addresses().contains(&at)) && !is_function(at))
     }
+}
+
+/// Whether functions are known that cover half of `section`, and more.
+fn is_told(section: &Range<u64>, functions: &Functions) -> bool {
+    let (mut covered, mut last) = (0, section.start);
+    for function in functions.all() {
+        let (start, end) = (function.code.start.max(last), function.code.end.min(section.end));
+        if start < end {
+            covered += end - start;
+            last = end;
+        }
+    }
+    covered >= (section.end - section.start) / 2
 }
 
 /// The addresses of read-only data that instructions take or relocated words hold, ascending.

@@ -40,6 +40,7 @@ impl Rights {
     }
 
     /// As a note has them.
+    #[cfg(any(test, feature = "write"))]
     pub(crate) fn number(self) -> u16 {
         match self {
             Self::Read => 0,

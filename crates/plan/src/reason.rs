@@ -40,6 +40,8 @@ pub enum Reason {
     Unused,
     /// It belongs to the GPU side, and the target is the CPU.
     GpuSide,
+    /// `--without` named a feature that it is there for.
+    Feature,
     /// `--drop` named it.
     Dropped,
     /// Bytecode that the package replaces by its own.
@@ -61,7 +63,7 @@ impl Reason {
             Self::Kept => "--keep names it",
             Self::Store => "it brings the modules of the package",
             Self::Plan => "it says why everything else is there",
-            Self::StandIn => "stands for a GPU library that kept libraries bind to",
+            Self::StandIn => "stands for a library that is left out and that kept ones bind to",
             Self::NotUnderstood => "a library that is not understood is copied whole",
             Self::Cold => "no workload used it; it comes back when it is touched",
             Self::Started => "no workload started it, and a module may",
@@ -69,6 +71,7 @@ impl Reason {
             Self::Tools => "only compilers read it; it comes back for them",
             Self::Unused => "no workload used it",
             Self::GpuSide => "it belongs to the GPU side and the target is the CPU",
+            Self::Feature => "it is there for a feature that --without names",
             Self::Dropped => "--drop names it",
             Self::Replaced => "the package has bytecode of its own",
             Self::Link => "it only leads to modules that lie elsewhere, which are in the package",

@@ -1,6 +1,6 @@
 //! What a person decides: `--cold`, and the names of `--keep` and `--drop`.
 
-use crate::Error;
+use crate::{Error, Feature};
 use environment::{Environment, File, normalized};
 use plan::Cold;
 use std::path::Path;
@@ -14,6 +14,8 @@ pub struct Options {
     pub keep: Choice,
     /// Names that leave.
     pub drop: Choice,
+    /// Features that leave.
+    pub without: Vec<&'static Feature>,
 }
 
 /// Names that were given with one flag.

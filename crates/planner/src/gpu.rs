@@ -1,8 +1,8 @@
 //! Which part of an environment only a GPU needs.
 
-use crate::Error;
-use elf::{Library, PAGE, PageSet};
-use environment::{Environment, File, Kind, MappedFile};
+use crate::{Error, Feature, GpuCode};
+use elf::{Library, PageSet};
+use environment::{Change, Environment, File, Kind, MappedFile};
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -18,6 +18,9 @@ const RUNTIME: &str = "libcudart.so";
 /// The driver's library, which comes with no distribution.
 const DRIVER: &str = "libcuda.so";
 
+/// What functions say of which a package for the CPU has no code.
+const NOT_FOR_CPU: &str = "is not in this package: it was made with --target cpu";
+
 /// The libraries and files of the GPU side.
 #[derive(Debug, Clone, Default)]
 pub struct GpuSide {
@@ -25,6 +28,10 @@ pub struct GpuSide {
     pub libraries: BTreeMap<String, GpuLibrary>,
     /// Every other file that leaves, metadata and licences not among them.
     pub files: BTreeSet<String>,
+    /// What of their GPU code the libraries keep that stay; none for the CPU.
+    pub code: BTreeMap<String, GpuCode>,
+    /// Whether the target has a GPU.
+    pub has_gpu: bool,
 }
 
 /// A library that leaves.
@@ -37,6 +44,8 @@ pub struct GpuLibrary {
     pub needed_by: Vec<String>,
     /// What they may call there that needs no GPU: functions of the C++ library.
     pub standard: BTreeSet<String>,
+    /// What its functions say when they are called, behind their names.
+    pub message: String,
 }
 
 /// What the division reads of each library.
@@ -80,18 +89,7 @@ impl GpuSide {
     /// only PyTorch (torchvision's) stays; its GPU code is not touched, and leaves
     /// with the read-only pages of which that is true, but not from a writable segment.
     pub fn find(environment: &Environment) -> Result<Self, Error> {
-        let libraries: Vec<&File> = environment
-            .files
-            .iter()
-            .filter(|file| file.in_scope && file.kind == Kind::SharedLibrary)
-            .collect();
-        let mut heads: Vec<Head> = libraries
-            .par_iter()
-            .map(|file| head(environment, file))
-            .collect::<Result<Vec<_>, _>>()?
-            .into_iter()
-            .flatten()
-            .collect();
+        let mut heads = heads(environment)?;
         let vendors = vendors(environment, &heads)?;
         let is_vendor = |owner: Option<usize>| owner.is_some_and(|index| vendors.contains(&index));
         for head in &mut heads {
@@ -115,35 +113,107 @@ impl GpuSide {
                 Ok(fatbin::containers(&MappedFile::open(&head.source)?).next().is_some())
             })
             .collect::<Result<_, Error>>()?;
+        Ok(Self::of(environment, &heads, &leaves, &vendor_file, NOT_FOR_CPU))
+    }
+
+    /// The side with those libraries of `heads` that leave, and with all other files of which
+    /// `is_of` holds. `message` is what functions say that are called there, behind their names.
+    fn of(
+        environment: &Environment,
+        heads: &[Head],
+        leaves: &[bool],
+        is_of: &dyn Fn(&File) -> bool,
+        message: &str,
+    ) -> Self {
         let mut side = Self::default();
-        for (head, _) in heads.iter().zip(&leaves).filter(|(_, leaves)| **leaves) {
+        for (head, _) in heads.iter().zip(leaves).filter(|(_, leaves)| **leaves) {
             let needed_by = heads
                 .iter()
-                .zip(&leaves)
-                .filter(|(other, leaves)| !**leaves && other.finds(head, &heads))
+                .zip(leaves)
+                .filter(|(other, leaves)| !**leaves && other.finds(head, heads))
                 .map(|(other, _)| other.path.clone())
                 .collect();
-            let standard = BTreeSet::new();
-            let library = GpuLibrary { source: head.source.clone(), needed_by, standard };
+            let (source, message) = (head.source.clone(), message.to_owned());
+            let library = GpuLibrary { source, needed_by, message, ..GpuLibrary::default() };
             side.libraries.insert(head.path.clone(), library);
         }
         let stays: BTreeSet<&str> = heads
             .iter()
-            .zip(&leaves)
+            .zip(leaves)
             .filter(|(_, leaves)| !**leaves)
             .map(|(head, _)| head.path.as_str())
             .collect();
         side.files = environment
             .files
             .iter()
-            .filter(|file| file.in_scope && vendor_file(file))
+            .filter(|file| file.in_scope && is_of(file))
             // A licence beside code that leaves goes with it; the distribution's own is
             // in its metadata. A folder that stayed for it would import as a package.
             .filter(|file| !file.path.contains(".dist-info/"))
             .map(|file| file.path.clone())
             .filter(|path| !stays.contains(path.as_str()) && !side.libraries.contains_key(path))
             .collect();
+        side
+    }
+
+    /// The side of an environment whose GPU code stays as far as `target` runs it: code for
+    /// other GPUs leaves, and what is there for the features `without`.
+    ///
+    /// # Errors
+    /// [`Error::Read`] for a library that cannot be read, [`Error::Feature`] for a feature that
+    /// the environment has nothing for.
+    pub fn for_target(
+        environment: &Environment,
+        target: &fatbin::Target,
+        without: &[&'static Feature],
+    ) -> Result<Self, Error> {
+        let mut side = Self::default();
+        let heads = if without.is_empty() { Vec::new() } else { heads(environment)? };
+        // What one leaves out is out for the others too.
+        let of = |file: &str, owner| {
+            without.iter().find(|feature| feature.has(environment, file, owner)).copied()
+        };
+        let leaves: Vec<bool> =
+            heads.iter().map(|head| of(&head.path, head.distribution).is_some()).collect();
+        for feature in without {
+            let is_of = |file: &File| feature.has(environment, &file.path, file.distribution);
+            let message = format!("is not in this package: it was made --without {feature}");
+            let all = Self::of(environment, &heads, &leaves, &is_of, &message);
+            let is_own = |path: &str| environment.file(path).is_some_and(is_of);
+            let own = all.libraries.into_iter().filter(|(path, _)| is_own(path));
+            let before = side.libraries.len() + side.files.len();
+            side.libraries.extend(own);
+            side.files.extend(all.files);
+            if side.libraries.len() + side.files.len() == before {
+                return Err(Error::Feature { name: feature.name });
+            }
+        }
+        side.code = crate::gpu_code::gpu_code_for(environment, target)?;
+        side.code.retain(|path, _| !side.libraries.contains_key(path));
+        side.has_gpu = true;
         Ok(side)
+    }
+
+    /// Bytes of files that leave and are there for `feature`.
+    pub fn size_of(&self, environment: &Environment, feature: &Feature) -> u64 {
+        let leave = environment.files.iter().filter(|file| self.contains(&file.path));
+        leave
+            .filter(|file| feature.has(environment, &file.path, file.distribution))
+            .map(|file| file.size)
+            .sum()
+    }
+
+    /// The library of `file`, as the target sees it.
+    ///
+    /// # Errors
+    /// [`Error::Read`] where it cannot be read.
+    pub fn open(&self, environment: &Environment, file: &File) -> Result<MappedFile, Error> {
+        Ok(MappedFile::changed(&environment.source(file), self.changes(&file.path))?)
+    }
+
+    /// How the target sees the library at `path`.
+    pub fn changes(&self, path: &str) -> &[Change] {
+        self.code.get(path).map_or(&[], |code| &code.changes)
     }
 
     /// Whether the file at `path` belongs to the GPU side.
@@ -300,6 +370,17 @@ fn file_name(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }
 
+/// Every library in scope that is understood.
+fn heads(environment: &Environment) -> Result<Vec<Head>, Error> {
+    let libraries: Vec<&File> = environment
+        .files
+        .iter()
+        .filter(|file| file.in_scope && file.kind == Kind::SharedLibrary)
+        .collect();
+    let heads = libraries.par_iter().map(|file| head(environment, file));
+    Ok(heads.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
+}
+
 /// `None` for a library that is not understood: it stays.
 fn head(environment: &Environment, file: &File) -> Result<Option<Head>, Error> {
     let source = environment.source(file);
@@ -322,17 +403,7 @@ fn head(environment: &Environment, file: &File) -> Result<Option<Head>, Error> {
 
 /// The pages of `library` that hold nothing but GPU code.
 pub fn gpu_code(library: &Library<'_>) -> PageSet {
-    let mut pages = PageSet::new();
-    for container in fatbin::containers(library.data()) {
-        let range = container.range();
-        for load in library.loads() {
-            let file = load.offset.0..load.offset.0 + load.file_size;
-            if file.contains(&range.start) && range.end <= file.end {
-                let start = load.address + (range.start - file.start);
-                let end = start + (range.end - range.start);
-                pages.union(&(start.div_ceil(PAGE)..end / PAGE).collect());
-            }
-        }
-    }
-    pages
+    let ranges: Vec<_> =
+        fatbin::containers(library.data()).map(|container| container.range()).collect();
+    crate::gpu_code::pages(library, &ranges)
 }

@@ -5,8 +5,11 @@
 
 mod callable;
 mod choice;
+mod device;
 mod edit;
+mod feature;
 mod gpu;
+mod gpu_code;
 mod headers;
 mod libraries;
 mod licences;
@@ -16,8 +19,11 @@ mod programs;
 mod standard;
 
 pub use choice::{Choice, Options};
+pub use device::Device;
 pub use edit::{editable, edited};
+pub use feature::{FEATURES, Feature};
 pub use gpu::{GpuLibrary, GpuSide, gpu_code};
+pub use gpu_code::{Bytes, GpuCode, GpuPart};
 pub use headers::giving;
 pub use libraries::library_pages;
 pub use planner::plan;
@@ -28,6 +34,12 @@ pub enum Error {
     /// A file of the environment could not be read.
     #[error(transparent)]
     Read(#[from] environment::Unreadable),
+    /// A feature that is left out, for which the environment has nothing.
+    #[error("--without {name}: the environment has nothing for it; leave that out")]
+    Feature {
+        /// Its name.
+        name: &'static str,
+    },
     /// A name given with `--keep` or `--drop` matches nothing.
     #[error(
         "--{flag} {name} names no distribution, module, file or library of the environment; \

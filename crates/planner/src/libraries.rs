@@ -16,7 +16,9 @@ const COMPLETE: u64 = 2 << 20;
 const COMPLETE_IF_THREADED: u64 = 16 << 20;
 
 /// Divides the pages of `library`, of which a workload touched `touched`, on several
-/// threads if `threaded`, and whose functions at `callable` may yet be called.
+/// threads if `threaded`, and whose functions at `callable` may yet be called. Pages of `gpu`,
+/// with GPU code for the target, come back: of any segment, whatever a run touched there, since it
+/// may have moved.
 ///
 /// # Errors
 /// What [`elf::Error`] says of a library that is not understood; the caller keeps
@@ -27,6 +29,7 @@ pub fn library_pages(
     threaded: bool,
     cold: Cold,
     callable: &[u64],
+    gpu: Option<&PageSet>,
 ) -> Result<LibraryPages, elf::Error> {
     let all = library.read_only_pages();
     let inside = |pages: &PageSet| pages.iter().filter(|page| all.contains(*page)).collect();
@@ -40,7 +43,13 @@ pub fn library_pages(
     let functions = Functions::read(library)?;
     let mut addressed: PageSet = inside(&functions::addressed(library, &functions)?);
     // The driver reads GPU code in user space (docs/cuda.md), where it comes back.
-    addressed.remove(&crate::gpu_code(library));
+    match gpu {
+        Some(gpu) => {
+            addressed.remove(gpu);
+            seen.remove(gpu);
+        }
+        None => addressed.remove(&crate::gpu_code(library)),
+    }
     let mut stays = all.clone();
     let complete = if threaded { COMPLETE_IF_THREADED } else { COMPLETE };
     if cold == Cold::Drop && all.len() * PAGE > complete {
@@ -65,6 +74,9 @@ pub fn library_pages(
     addressed.remove(&relative);
     let touched = without(&seen, &[&loader]);
     let addressed = without(&addressed, &[&loader, &touched]);
+    if let Some(gpu) = gpu {
+        stays.union(gpu);
+    }
     let cold = without(&stays, &[&loader, &touched, &addressed, &relative]);
     let rest = without(&all, &[&loader, &touched, &addressed, &cold]);
     Ok(LibraryPages { loader, touched, addressed, cold, absent: rest.len() })

@@ -123,14 +123,14 @@ impl Seen<'_> {
             && !keep
         {
             if library.needed_by.is_empty() {
-                return Ok((Action::Leave, Reason::GpuSide));
+                return Ok((Action::Leave, self.left()));
             }
             let touched = self.profile.libraries.get(path).map(|seen| &seen.pages);
             let keep = self.stand_in_pages(file, touched, &library.standard)?;
             return Ok((Action::StandIn { keep }, Reason::StandIn));
         }
         if self.gpu.files.contains(path) && !keep {
-            return Ok((Action::Leave, Reason::GpuSide));
+            return Ok((Action::Leave, self.left()));
         }
         if file.kind == Kind::Bytecode && source_of(path).is_some() {
             let stays = source_of(path).is_some_and(|source| match options.cold {
@@ -188,6 +188,11 @@ impl Seen<'_> {
         })
     }
 
+    /// Why what belongs to the GPU side leaves.
+    fn left(&self) -> Reason {
+        if self.gpu.has_gpu { Reason::Feature } else { Reason::GpuSide }
+    }
+
     /// The fate of a file that no workload used, where such files stay.
     fn cold(&self, file: &File) -> (Action, Reason) {
         match file.kind {
@@ -210,6 +215,7 @@ impl Seen<'_> {
             | Kind::Header
             | Kind::StaticLibrary
             | Kind::TypeStub => (Action::Copy, Reason::Cold),
+            Kind::GpuCode if self.gpu.has_gpu => (Action::Copy, Reason::Cold),
             Kind::GpuCode => (Action::Leave, Reason::GpuSide),
             Kind::SharedLibrary => (Action::Leave, Reason::Unused),
         }
@@ -231,13 +237,14 @@ impl Seen<'_> {
         cold: Cold,
         problem: &mut Option<String>,
     ) -> Result<(Action, Reason), Error> {
-        let bytes = MappedFile::open(&self.environment.source(file))?;
+        let bytes = self.gpu.open(self.environment, file)?;
+        let gpu = self.gpu.code.get(&file.path).map(|code| &code.pages);
         let used = self.profile.libraries.get(&file.path);
         let touched = used.map(|used| used.pages.clone()).unwrap_or_default();
         let threaded = used.is_some_and(|used| used.threaded);
         let callable = self.callable.get(&file.path).map_or(&[][..], Vec::as_slice);
         let pages = Library::parse(&bytes)
-            .and_then(|library| library_pages(&library, &touched, threaded, cold, callable));
+            .and_then(|library| library_pages(&library, &touched, threaded, cold, callable, gpu));
         Ok(match pages {
             Ok(pages) => {
                 let reason = if used.is_some() { Reason::Loaded } else { Reason::Cold };

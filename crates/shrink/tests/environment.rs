@@ -10,7 +10,10 @@ use taper_shrink::{Limits, Shrunk, shrink};
 
 /// What the second reader says of what was `written` of `original` without pages but `keep`.
 fn check(original: &[u8], keep: &PageSet, written: &[u8]) -> Result<Seen, Fault> {
-    verify(&Expected { original, keep, cold: None, private: &|_| false }, written)
+    verify(
+        &Expected { original, installed: original, keep, cold: None, private: &|_| false },
+        written,
+    )
 }
 
 fn libraries(folder: &Path, found: &mut Vec<PathBuf>) {

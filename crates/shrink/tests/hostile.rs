@@ -116,7 +116,8 @@ fn exercise(data: &[u8], chance: &mut Chance) -> bool {
     }
     assert_eq!(written.len() as u64, smaller.size());
     let none = PageSet::new();
-    let expected = Expected { original: data, keep: &none, cold: None, private: &|_| false };
+    let expected =
+        Expected { original: data, installed: data, keep: &none, cold: None, private: &|_| false };
     verify(&expected, &written).is_ok()
 }
 

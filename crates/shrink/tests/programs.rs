@@ -84,7 +84,10 @@ int main() {
 
 /// What the second reader says of what was `written` of `original` without pages but `keep`.
 fn check(original: &[u8], keep: &PageSet, written: &[u8]) -> Result<Seen, Fault> {
-    verify(&Expected { original, keep, cold: None, private: &|_| false }, written)
+    verify(
+        &Expected { original, installed: original, keep, cold: None, private: &|_| false },
+        written,
+    )
 }
 
 fn compile(place: &Path, words: &[&str]) {

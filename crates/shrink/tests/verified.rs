@@ -54,8 +54,11 @@ impl Made {
     fn says(&self, written: &[u8], store: &[u8]) -> Result<(), Fault> {
         let cold = Cold { pages: &self.cold, name: PATH, runtime: RUNTIME, store };
         let Self { original, keep, .. } = self;
-        verify(&Expected { original, keep, cold: Some(cold), private: &|_| true }, written)
-            .map(drop)
+        verify(
+            &Expected { original, installed: original, keep, cold: Some(cold), private: &|_| true },
+            written,
+        )
+        .map(drop)
     }
 
     fn finds(&self, written: &[u8], fault: &str) {

@@ -1,6 +1,7 @@
 //! The command line as it is typed.
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use planner::{Device, Feature};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -80,9 +81,10 @@ pub struct Trace {
 /// Where the package will run.
 #[derive(Debug, Args)]
 pub struct TargetArguments {
-    /// The device.
-    #[arg(long, value_enum, default_value_t = Target::Cpu)]
-    pub target: Target,
+    /// The device: cpu, or the architectures of GPUs, as in sm_90 or sm_80,sm_90. With +ptx behind
+    /// the last, code stays that newer GPUs can compile.
+    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
+    pub target: Device,
     /// The CPU instruction set that the package must run on. Libraries pick code for the
     /// processor at run time; the workload is traced once for each choice that this allows.
     #[arg(long, value_enum, default_value_t = Cpu::Any)]
@@ -105,22 +107,6 @@ impl RunArguments {
     /// The runs, none of which is made yet.
     pub fn runs(&self) -> workload::Runs {
         workload::Runs::new(self.runs, self.stop_after)
-    }
-}
-
-/// A device.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Target {
-    /// No GPU: CUDA, cuDNN, NCCL, Triton and their kind leave.
-    Cpu,
-}
-
-impl Target {
-    /// Its name in a profile and a package.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Cpu => "cpu",
-        }
     }
 }
 
@@ -224,6 +210,11 @@ pub struct Pack {
     /// Leave a distribution, module, file or library out.
     #[arg(long, value_name = "NAME")]
     pub drop: Vec<String>,
+    /// Leave out what serves a feature: with --target sm_90 and the like, distributed, compile,
+    /// sparse, fft, linalg, profiler, jiterator, storage. What needs it raises an error that names
+    /// it.
+    #[arg(long, value_name = "FEATURE", value_delimiter = ',')]
+    pub without: Vec<&'static Feature>,
     /// End with exit code 1, and write nothing, if the package would be larger, as in 250MB.
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub budget: Option<u64>,

@@ -1,6 +1,6 @@
 //! Runs of a workload, and what they show of an environment.
 //!
-//! [`target_view::for_cpu`] says how the target sees the environment, [`trace`] runs the workload
+//! [`target_view::of`] says how the target sees the environment, [`trace`] runs the workload
 //! in that view once for each kind of processor, [`recorded_operators::operators`] once more for
 //! its operators, and [`restored::learned`] adds what packages brought back while they ran. What
 //! comes of it is a profile.
@@ -22,6 +22,6 @@ pub use identities::Identities;
 pub use profiled_operators::operators as profiled_operators;
 pub use runs::{Order, Runs};
 pub use signatures::Installed;
-pub use target_view::{NOT_HERE, TargetView};
+pub use target_view::TargetView;
 pub use tracing::{can_start, default_workload, trace};
 pub use unchanged::State;

@@ -6,7 +6,7 @@
 use anyhow::{Context, Result};
 use elf::{Library, PageSet};
 use environment::{Environment, Kind, MappedFile};
-use planner::GpuSide;
+use planner::{Device, Feature, GpuSide};
 use rayon::prelude::*;
 use standin::{Request, Wanted};
 use std::collections::BTreeMap;
@@ -14,9 +14,6 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::PathBuf;
 use tracer::{Patch, Redirect};
-
-/// What a stand-in's functions say besides their own name.
-pub const NOT_HERE: &str = "is not in this package: it was made with --target cpu";
 
 /// A target's view of an environment.
 pub struct TargetView {
@@ -30,11 +27,24 @@ pub struct TargetView {
     _folder: tempfile::TempDir,
 }
 
-/// Divides `environment` and writes a stand-in for each GPU library that is needed,
-/// with all of its code that is not GPU code: the trace shows which of it runs
-/// although nothing has initialised the GPU side.
-pub fn for_cpu(environment: &Environment) -> Result<TargetView> {
-    let mut gpu = GpuSide::find(environment)?;
+/// How `device` sees `environment` without some features: divides it, and writes a stand-in for
+/// each library that leaves and is needed, with all of its code that is not GPU code: the trace
+/// shows which of it runs although nothing has initialised it.
+///
+/// # Errors
+/// What cannot be read, a feature that the environment has nothing for, and stand-ins that cannot
+/// be made.
+pub fn of(
+    environment: &Environment,
+    device: &Device,
+    without: &[&'static Feature],
+) -> Result<TargetView> {
+    let mut gpu = match device {
+        Device::Cpu => GpuSide::find(environment)?,
+        // A machine with a GPU sees all that is installed; what leaves is code that it would not
+        // choose.
+        Device::Gpu(target) => GpuSide::for_target(environment, target, without)?,
+    };
     let wanted = wanted(environment, &gpu)?;
     for (path, wanted) in wanted.iter().filter(|(_, wanted)| wanted.reached) {
         gpu.add_needed_by(path, &wanted.by);
@@ -64,7 +74,7 @@ pub fn for_cpu(environment: &Environment) -> Result<TargetView> {
                 library: &library_read,
                 wanted: &symbols,
                 keep: &keep,
-                message: NOT_HERE,
+                message: &library.message,
             })
             .with_context(|| format!("cannot make a stand-in for {path}"))?;
             let file = File::create(&probe).with_context(|| probe.display().to_string())?;
@@ -75,10 +85,11 @@ pub fn for_cpu(environment: &Environment) -> Result<TargetView> {
             Ok((library.source.clone(), probe))
         })
         .collect::<Result<_>>()?;
-    for path in planner::editable("cpu") {
+    let device = device.to_string();
+    for path in planner::editable(&device) {
         let Some(source) = environment.locate(path) else { continue };
         let Ok(text) = std::fs::read(&source) else { continue };
-        let Some(text) = planner::edited("cpu", path, &text) else { continue };
+        let Some(text) = planner::edited(&device, path, &text) else { continue };
         let place = folder.path().join(path.replace('/', "+"));
         std::fs::write(&place, text).context("cannot write a temporary file")?;
         // Python must not take the bytecode of the other source.

@@ -4,10 +4,15 @@ use crate::args::{Build, Global};
 use crate::exit::Exit;
 use anyhow::Result;
 use build::{Built, Outcome, Request, Until};
-use report::{Printer, megabytes};
+use planner::Device;
+use report::{Printer, bad_input, megabytes};
 
 /// Runs the command.
 pub fn run(command: &Build, global: &Global, printer: &Printer) -> Result<Exit> {
+    if command.target.target != Device::Cpu {
+        let target = &command.target.target;
+        return Err(bad_input(format!("--target {target}: builds are for the CPU; leave it out")));
+    }
     let request = request(command, global);
     let prepared = build::prepare(&request, printer)?;
     if command.dry_run {

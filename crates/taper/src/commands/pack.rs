@@ -8,7 +8,7 @@ use anyhow::Result;
 use assemble::{Asked, Outcome, Packing, manifest};
 use environment::{Environment, Interpreter};
 use package::{Manifest, Stage};
-use planner::{Choice, Options};
+use planner::{Choice, Device, Options};
 use profile::Profile;
 use report::{Printer, bad_input, megabytes};
 use startup::{Looking, Observing, Proofs};
@@ -29,7 +29,10 @@ pub fn run(command: &Pack, global: &Global, printer: &Printer) -> Result<Exit> {
     let state = State::of(&environment);
     let proofs = Proofs::of(&environment, asked.eager || command.no_cache);
     let looking = (!asked.eager).then(|| Looking::start(&environment, &proofs));
-    let view = printer.phase("view", || target_view::for_cpu(&environment))?;
+    let device = &command.target.target;
+    let view =
+        printer.phase("view", || target_view::of(&environment, device, &asked.options.without))?;
+    tell_left(&view, &environment, &asked.options, printer);
     let profile = asked.profile(&environment, &view, printer)?;
     // What is in scope depends on what runs used.
     let keep = &asked.options.keep;
@@ -114,7 +117,15 @@ impl<'a> Meant<'a> {
             cold: command.cold.plan(),
             keep: Choice::new(&command.keep),
             drop: Choice::new(&command.drop),
+            without: command.without.clone(),
         };
+        if !options.without.is_empty() && command.target.target == Device::Cpu {
+            return Err(bad_input(
+                "--without is about GPUs, all of which a package with --target cpu is without; name \
+                 one, as in --target sm_90"
+                    .to_owned(),
+            ));
+        }
         // Without cold code, a package has what the traced runs called, and in those all modules
         // had run: where some have not, even the end of a program calls something else.
         let eager = command.eager || options.cold == plan::Cold::Drop;
@@ -159,15 +170,14 @@ impl<'a> Meant<'a> {
         view: &TargetView,
         printer: &Printer,
     ) -> Result<Profile> {
-        let target = &self.command.target;
+        let device = self.command.target.target.to_string();
         let profile = if self.profiles.is_empty() {
             let then = if self.verifies() { [("to verify", 2)].as_slice() } else { &[] };
             let order = Order { command: &self.workload, runs: &self.runs, then };
-            let cpu = target.cpu.processors();
-            workload::trace(environment, view, &order, target.target.name(), cpu, printer)?
+            let cpu = self.command.target.cpu.processors();
+            workload::trace(environment, view, &order, &device, cpu, printer)?
         } else {
-            printer
-                .phase("profile", || fitting(environment, &self.profiles, target.target.name()))?
+            printer.phase("profile", || fitting(environment, &self.profiles, &device))?
         };
         restored::learned(environment, profile, &self.records, printer)
     }
@@ -202,6 +212,15 @@ fn scan(interpreter: Interpreter, options: &Options, printer: &Printer) -> Resul
     options.keep.check_early("keep", &environment)?;
     options.drop.check_early("drop", &environment)?;
     Ok(environment)
+}
+
+/// Says what of `environment` leaves with the features that are left out.
+fn tell_left(view: &TargetView, environment: &Environment, options: &Options, printer: &Printer) {
+    for feature in &options.without {
+        let bytes = view.gpu.size_of(environment, feature);
+        let (name, about) = (feature.name, feature.about);
+        printer.say(&format!("without {name}: {} that serve {about}", megabytes(bytes)));
+    }
 }
 
 /// One profile from several, checked against the environment and the target.

@@ -23,12 +23,13 @@ pub fn run(command: &Trace, global: &Global, printer: &Printer) -> Result<Exit> 
     let environment = printer.phase("scan", || Environment::scan(interpreter))?;
     environment.torch()?;
     scope::tell(&environment);
-    let view = printer.phase("view", || target_view::for_cpu(&environment))?;
+    let view =
+        printer.phase("view", || target_view::of(&environment, &command.target.target, &[]))?;
     let runs = command.run.runs();
     let order =
         Order { command: &command.command, runs: &runs, then: &[("to record operators", 1)] };
-    let (target, cpu) = (command.target.target.name(), command.target.cpu.processors());
-    let mut made = workload::trace(&environment, &view, &order, target, cpu, printer)?;
+    let (target, cpu) = (command.target.target.to_string(), command.target.cpu.processors());
+    let mut made = workload::trace(&environment, &view, &order, &target, cpu, printer)?;
     if runs.allowed(1) == 1 {
         made.operators = recorded_operators::operators(&environment, &view, &order, printer)?;
     }
