@@ -13,6 +13,7 @@ pub mod demo;
 pub mod examples;
 pub mod fingerprint;
 pub mod fuzz;
+pub mod gpu_code;
 pub mod interpreters;
 pub mod links;
 pub mod lint;

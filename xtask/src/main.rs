@@ -2,7 +2,8 @@
 
 use clap::{Parser, Subcommand};
 use xtask::{
-    bench, check, demo, fuzz, lint, matrix, operators, pytorch_tests, repeat, setup, source, test,
+    bench, check, demo, fuzz, gpu_code, lint, matrix, operators, pytorch_tests, repeat, setup,
+    source, test,
 };
 
 /// Everything a person runs on this repository besides `cargo build`.
@@ -25,6 +26,9 @@ enum Task {
     Bench(bench::Arguments),
     /// Write damaged libraries for a long time.
     Fuzz(fuzz::Arguments),
+    /// Have NVIDIA's own tool list the GPU code that packages for GPUs keep, and compare (half an
+    /// hour).
+    GpuCode(gpu_code::Arguments),
     /// Run PyTorch's operator database in the original and in a package, and compare.
     Operators(operators::Arguments),
     /// Run programs many times from packages without cold code, on a busy machine (an hour).
@@ -50,6 +54,7 @@ fn main() -> std::process::ExitCode {
         Task::Test => test::run(),
         Task::Fuzz(arguments) => fuzz::run(&arguments),
         Task::Bench(arguments) => bench::run(&arguments),
+        Task::GpuCode(arguments) => gpu_code::run(&arguments),
         Task::Operators(arguments) => operators::run(&arguments),
         Task::Repeat(arguments) => repeat::run(&arguments),
         Task::PytorchTests(arguments) => pytorch_tests::run(&arguments),

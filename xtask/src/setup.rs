@@ -40,6 +40,12 @@ pub fn database_modules() -> Result<PathBuf> {
     modules("operators", &parts, &["expecttest==0.3.0", "packaging==25.0", "setuptools==80.9.0"])
 }
 
+/// NVIDIA's own reader of GPU code.
+pub fn cuobjdump() -> Result<PathBuf> {
+    let program = "nvidia/cu13/bin/cuobjdump";
+    Ok(modules("cuobjdump", &[program], &["nvidia-cuda-cuobjdump==13.5.37"])?.join(program))
+}
+
 /// A folder in the cache with these requirements, of which these `parts` are there once it is
 /// made.
 fn modules(name: &str, parts: &[&str], requirements: &[&str]) -> Result<PathBuf> {

@@ -3,10 +3,12 @@
 use crate::original::Original;
 use elf::{Library, PAGE};
 use environment::MappedFile;
+use fatbin::Target;
 use ledger::{Fate, File, Form, Ledger};
 use rayon::prelude::*;
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 /// A GPU architecture.
 #[derive(Debug, Serialize)]
@@ -114,8 +116,11 @@ pub fn architecture(
         key(a).cmp(&key(b)).then_with(|| a.path.cmp(&b.path))
     });
     answer.bytes = Some(answer.files.iter().map(|file| file.bytes).sum());
-    // What is in the package is there for what else lies on its pages.
-    if answer.stays > 0 {
+    if answer.stays > 0 && target != "cpu" {
+        answer.fate = Fate::Cold;
+    }
+    // What is in a package for the CPU is there for what else lies on its pages.
+    if answer.stays > 0 && target == "cpu" {
         answer.why.push_str("; what lies beside code of libraries that stay is kept with it");
     }
     if answer.bytes == Some(0) && problems.is_empty() {
@@ -139,29 +144,42 @@ fn of_file(
     let mut labels: BTreeMap<String, Bytes> = BTreeMap::new();
     let known = ledger.libraries.get(&file.path).filter(|_| file.form == Form::Shrunk);
     let parsed = known.and_then(|_| Library::parse(&bytes).ok());
-    for container in fatbin::containers(&bytes) {
-        for entry in &container.entries {
-            let row = labels.entry(entry.label()).or_default();
-            row.0 += entry.size();
-            match (&parsed, known) {
-                (Some(library), Some(known)) => {
-                    let (hot, cold) = on_pages(library, &known.pages, &entry.range());
-                    (row.1, row.2) = (row.1 + hot, row.2 + cold);
-                }
-                _ if matches!(file.form, Form::Copied | Form::Moved) => row.1 += entry.size(),
-                _ => {}
+    let target: Option<Target> = ledger.about.target.parse().ok();
+    let mut count = |label: String, range: &Range<u64>, stays: bool| {
+        let row = labels.entry(label).or_default();
+        let size = range.end - range.start;
+        row.0 += size;
+        match (&parsed, known, &target) {
+            // All that a GPU of the target runs comes back when it is touched.
+            (Some(_), _, Some(_)) => row.2 += if stays { size } else { 0 },
+            (Some(library), Some(known), None) => {
+                let (hot, cold) = on_pages(library, &known.pages, range);
+                (row.1, row.2) = (row.1 + hot, row.2 + cold);
             }
+            _ if matches!(file.form, Form::Copied | Form::Moved) => row.1 += size,
+            _ => {}
+        }
+    };
+    let mut ranges = Vec::new();
+    for container in fatbin::containers(&bytes) {
+        ranges.push(container.range());
+        let why = target.as_ref().map(|target| fatbin::serving(&container, target));
+        for (place, entry) in container.entries.iter().enumerate() {
+            let stays = why.as_ref().is_some_and(|why| why[place].stays());
+            count(entry.label(), &entry.range(), stays);
+        }
+    }
+    if !ranges.is_empty() {
+        for frame in fatbin::bare_frames(&bytes, &ranges) {
+            let stays = target.as_ref().is_some_and(|target| target.runs(frame.architecture));
+            count(frame.architecture.to_string(), &frame.range, stays);
         }
     }
     Ok(labels)
 }
 
 /// Bytes of a range of a library's file that lie on its hot and on its cold pages.
-fn on_pages(
-    library: &Library<'_>,
-    pages: &plan::LibraryPages,
-    range: &std::ops::Range<u64>,
-) -> (u64, u64) {
+fn on_pages(library: &Library<'_>, pages: &plan::LibraryPages, range: &Range<u64>) -> (u64, u64) {
     let (mut hot, mut cold) = (0, 0);
     for load in library.loads() {
         let start = range.start.max(load.offset.0);
