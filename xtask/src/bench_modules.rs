@@ -19,7 +19,7 @@ pub fn importing(taper: &Path, times: u32, scratch: &Path) -> Result<()> {
     let original = Example::named("classify")?.python()?;
     let bare = python::bare(&original, &scratch.join("bare"))?;
     let package = scratch.join("modules");
-    operators::pack(taper, &package, false)?;
+    operators::pack(taper, &package, "cpu", false)?;
     let modules = setup::database_modules()?;
     let program = format!(
         "import sys; sys.path.append({:?})

@@ -18,6 +18,9 @@ pub struct Arguments {
     /// original's result or taper's error, and no process may die.
     #[arg(long)]
     pub drop: bool,
+    /// The device that the package is for.
+    #[arg(long, default_value = "cpu")]
+    pub target: String,
     /// With `--drop`: each group of so many operators in a process of its own.
     #[arg(long, default_value_t = 1)]
     pub isolate: u32,
@@ -40,7 +43,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let start = Instant::now();
     digest(None, &original, &[])?;
     let before = start.elapsed();
-    pack(&taper, &package, arguments.drop)?;
+    pack(&taper, &package, &arguments.target, arguments.drop)?;
     let isolate = ["--isolate".to_owned(), arguments.isolate.to_string()];
     let words = if arguments.drop { &isolate[..] } else { &[] };
     let (found, start) = (place.path().join("package.txt"), Instant::now());
@@ -55,12 +58,12 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// Packs for a CPU what `import torch`, or the database's `add`, uses.
-pub fn pack(taper: &Path, package: &Path, drop: bool) -> Result<()> {
+/// Packs for a `target` what `import torch`, or the database's `add`, uses.
+pub fn pack(taper: &Path, package: &Path, target: &str, drop: bool) -> Result<()> {
     let example = Example::named("classify")?;
     let mut command = Command::new(taper);
     command.arg("pack").arg("--python").arg(example.python()?).arg("--to").arg(package);
-    command.args(["--target", "cpu", "--no-verify", "--level", "fast", "--cold"]);
+    command.args(["--target", target, "--no-verify", "--level", "fast", "--cold"]);
     command.arg(if drop { "drop" } else { "keep" }).args(["--", "python"]);
     if drop {
         command.arg(script()).args(["--ops", "add", "-o", "/dev/null"]);

@@ -46,7 +46,7 @@ fn shared() -> &'static Shared {
         let original = Example::named("classify").unwrap().python().unwrap();
         let bare = python::bare(&original, &place.join("bare")).unwrap();
         let package = place.join("package");
-        operators::pack(&taper, &package, false).unwrap();
+        operators::pack(&taper, &package, "cpu", false).unwrap();
         Shared { original, bare, package, _remover: remover }
     };
     SHARED.get_or_init(make)

@@ -1,9 +1,9 @@
-//! The Python side of the runtime has the same constants.
+//! What two sides agree on without a way to share it is the same on both.
 
 use std::fs;
 use std::path::Path;
 use taper_format::store_error::{DAMAGED, FOREIGN, RANGE, TRUNCATED};
-use taper_format::{ALLOCATORS, STUB, place, variable};
+use taper_format::{ALLOCATORS, STUB, link, place, variable};
 
 fn source(name: &str) -> String {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../runtime/python");
@@ -61,4 +61,35 @@ fn the_function_that_gives_allocators_is_the_same() {
     let text = source("gates.py");
     let library = ALLOCATORS.0.rsplit('/').next().unwrap();
     assert!(text.contains(&format!("library.{}\n", ALLOCATORS.1)) && text.contains(library));
+}
+
+/// The names in quotes that begin the lines of a table.
+fn keys(text: &str, start: &str, quote: char) -> Vec<String> {
+    let (_, table) = text.split_once(start).unwrap();
+    let lines = table.lines().map(str::trim).take_while(|line| *line != "}");
+    let name = |line: &str| Some(line.strip_prefix(quote)?.split(quote).next()?.to_owned());
+    lines.filter_map(name).collect()
+}
+
+#[test]
+fn what_is_changed_at_once_is_the_same_when_it_is_proved_and_when_it_is_done() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../startup/src/defer");
+    let proved = fs::read_to_string(folder.join("prove.py")).unwrap();
+    let proved = keys(&proved, "\nAT_ONCE = {\n", '"');
+    assert!(!proved.is_empty());
+    assert_eq!(proved, keys(&source("deferred.py"), "\n_AT_ONCE = {\n", '"'));
+}
+
+#[test]
+fn the_functions_that_the_runtime_answers_are_the_same() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../runtime/src");
+    let text = fs::read_to_string(folder.join("bind.rs")).unwrap();
+    let arms = text.lines().filter_map(|line| line.trim().strip_prefix("b\""));
+    let named: Vec<(&str, &str)> =
+        arms.filter_map(|arm| arm.split_once("\" => signals::")).collect();
+    let names: Vec<&str> = named.iter().map(|(name, _)| *name).collect();
+    assert_eq!(names, link::ANSWERED);
+    for (name, answer) in named {
+        assert!(answer.starts_with(&format!("{}{name} ", link::PREFIX)), "{name}: {answer}");
+    }
 }

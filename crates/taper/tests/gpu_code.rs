@@ -183,6 +183,12 @@ fn a_target_that_no_gpu_has_is_refused() {
     let said = String::from_utf8(done.stderr).unwrap();
     assert!(said.contains("\"gfx90a\" is no GPU architecture; write sm_90"), "{said}");
     assert!(!place.exists());
+    if !std::path::Path::new("/dev/nvidiactl").exists() {
+        let done = world.taper(&["pack", "--target", "sm_90", "--cold", "drop", "--to", to]);
+        assert_eq!(done.status.code(), Some(2));
+        let said = String::from_utf8(done.stderr).unwrap();
+        assert!(said.contains("a run on this machine uses no GPU"), "{said}");
+    }
 }
 
 /// Installs a distribution with one library, made of C++.

@@ -87,6 +87,9 @@ pub fn run(command: &Pack, global: &Global, printer: &Printer) -> Result<Exit> {
     Ok(if holds { Exit::Done } else { Exit::DoesNotHold })
 }
 
+/// What the driver of GPUs answers at.
+const GPU: &str = "/dev/nvidiactl";
+
 /// What a person asked for, as it is meant.
 struct Meant<'a> {
     command: &'a Pack,
@@ -125,6 +128,13 @@ impl<'a> Meant<'a> {
                  one, as in --target sm_90"
                     .to_owned(),
             ));
+        }
+        let without_gpu = profiles.is_empty() && !Path::new(GPU).exists();
+        if command.target.target != Device::Cpu && options.cold == plan::Cold::Drop && without_gpu {
+            return Err(bad_input(format!(
+                "--cold drop keeps what a run used, and a run on this machine uses no GPU (there is \
+                 no {GPU}): trace on one that has a GPU and pack with --profile, or keep cold code"
+            )));
         }
         // Without cold code, a package has what the traced runs called, and in those all modules
         // had run: where some have not, even the end of a program calls something else.
