@@ -18,6 +18,8 @@ pub enum Reason {
     Metadata,
     /// Bytecode of a module that stays.
     Bytecode,
+    /// Its licence is its vendor's, and `--vendor whole` leaves such files as they are.
+    Vendor,
     /// `--keep` named it.
     Kept,
     /// It brings the modules of the package.
@@ -60,6 +62,7 @@ impl Reason {
             Self::Needed => "a library that stays needs it",
             Self::Metadata => "metadata and licences always stay",
             Self::Bytecode => "bytecode of a module that stays",
+            Self::Vendor => "--vendor whole leaves its vendor's files as they are",
             Self::Kept => "--keep names it",
             Self::Store => "it brings the modules of the package",
             Self::Plan => "it says why everything else is there",

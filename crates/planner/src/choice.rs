@@ -1,6 +1,6 @@
 //! What a person decides: `--cold`, and the names of `--keep` and `--drop`.
 
-use crate::{Error, Feature};
+use crate::{Error, Feature, Vendor};
 use environment::{Environment, File, normalized};
 use plan::Cold;
 use std::path::Path;
@@ -16,6 +16,8 @@ pub struct Options {
     pub drop: Choice,
     /// Features that leave.
     pub without: Vec<&'static Feature>,
+    /// What is done with files under NVIDIA's own licence.
+    pub vendor: Vendor,
 }
 
 /// Names that were given with one flag.

@@ -17,6 +17,7 @@ mod modules;
 mod planner;
 mod programs;
 mod standard;
+mod vendor;
 
 pub use choice::{Choice, Options};
 pub use device::Device;
@@ -27,6 +28,7 @@ pub use gpu_code::{Bytes, GpuCode, GpuPart};
 pub use headers::giving;
 pub use libraries::library_pages;
 pub use planner::plan;
+pub use vendor::{Vendor, proprietary};
 
 /// Why a plan could not be made.
 #[derive(Debug, thiserror::Error)]

@@ -1,6 +1,6 @@
 //! Decides what becomes of each file.
 
-use crate::{Error, GpuSide, Options, library_pages};
+use crate::{Error, GpuSide, Options, Vendor, library_pages};
 use elf::{Library, PageSet};
 use environment::{Environment, File, Kind, MappedFile, source_of};
 use plan::{Action, Cold, FilePlan, Plan, Reason};
@@ -30,6 +30,10 @@ pub fn plan(
         Cold::Keep => BTreeMap::new(),
         Cold::Drop => crate::callable::callable(environment, profile, gpu)?,
     };
+    let whole = match options.vendor {
+        Vendor::Whole => crate::proprietary(environment),
+        Vendor::Edit => BTreeSet::new(),
+    };
     let decided: Vec<(FilePlan, Option<String>)> = environment
         .files
         .par_iter()
@@ -37,7 +41,8 @@ pub fn plan(
         .filter(|(_, file)| file.in_scope)
         .map(|(index, file)| {
             let (sources, started, callable) = (&sources, &started, &callable);
-            let seen = Seen { environment, profile, gpu, sources, started, callable };
+            let whole = &whole;
+            let seen = Seen { environment, profile, gpu, sources, started, callable, whole };
             let mut problem = None;
             let (action, reason) = seen.decide(file, options, &mut problem)?;
             let path = file.path.clone();
@@ -98,6 +103,8 @@ struct Seen<'a> {
     started: &'a BTreeSet<String>,
     /// What the functions that ran can call, by library, where the rest leaves.
     callable: &'a BTreeMap<String, Vec<u64>>,
+    /// Distributions whose files are not to be changed.
+    whole: &'a BTreeSet<usize>,
 }
 
 impl Seen<'_> {
@@ -146,6 +153,11 @@ impl Seen<'_> {
             let kept = Action::Module { source: true, stored: None, read: false, cold };
             return Ok((if module { kept } else { Action::Copy }, Reason::Kept));
         }
+        let unchanged = file.distribution.is_some_and(|owner| self.whole.contains(&owner))
+            && file.kind != Kind::Program;
+        if unchanged && (options.cold == Cold::Keep || self.is_used(path)) {
+            return Ok((Action::Copy, Reason::Vendor));
+        }
         if self.sources.contains(path) {
             let source = self.profile.opened.contains(path);
             return Ok((
@@ -186,6 +198,13 @@ impl Seen<'_> {
             Cold::Keep => self.cold(file),
             Cold::Drop => (Action::Leave, Reason::Unused),
         })
+    }
+
+    /// Whether a workload opened, loaded or imported the file at `path`.
+    fn is_used(&self, path: &str) -> bool {
+        self.profile.opened.contains(path)
+            || self.profile.libraries.contains_key(path)
+            || self.sources.contains(path)
     }
 
     /// Why what belongs to the GPU side leaves.

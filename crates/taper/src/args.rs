@@ -110,6 +110,25 @@ impl RunArguments {
     }
 }
 
+/// What is done with files under NVIDIA's own licence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Vendor {
+    /// They are divided like all others.
+    Edit,
+    /// They are in the package as they are, or not at all.
+    Whole,
+}
+
+impl Vendor {
+    /// As the plan has it.
+    pub fn plan(self) -> planner::Vendor {
+        match self {
+            Self::Edit => planner::Vendor::Edit,
+            Self::Whole => planner::Vendor::Whole,
+        }
+    }
+}
+
 /// A CPU instruction set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Cpu {
@@ -215,6 +234,10 @@ pub struct Pack {
     /// it.
     #[arg(long, value_name = "FEATURE", value_delimiter = ',')]
     pub without: Vec<&'static Feature>,
+    /// Whether files under NVIDIA's own licence may be changed: it lets them be handed on as they
+    /// are.
+    #[arg(long, value_enum, default_value_t = Vendor::Edit)]
+    pub vendor: Vendor,
     /// End with exit code 1, and write nothing, if the package would be larger, as in 250MB.
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub budget: Option<u64>,

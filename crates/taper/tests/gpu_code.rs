@@ -122,21 +122,22 @@ fn world(data: &[Datum]) -> World {
     world
 }
 
-/// Packs what imports torch, for a target.
-fn packed(world: &World, target: &str, out: &str) -> std::path::PathBuf {
+/// Packs for an sm_90 what imports torch, and gives what was said.
+fn packed(world: &World, flags: &[&str], out: &str) -> (std::path::PathBuf, String) {
     let place = world.path(out);
-    let words = ["pack", "--target", target, "--cpu", "native", "--to", place.to_str().unwrap()];
+    let words = ["pack", "--target", "sm_90", "--cpu", "native", "--to", place.to_str().unwrap()];
     let workload = ["--", "python", "-c", "import torch"];
-    let done = world.taper(&[&words[..], &workload].concat());
-    assert_eq!(done.status.code(), Some(0), "{}", String::from_utf8_lossy(&done.stderr));
-    place
+    let done = world.taper(&[&words[..], flags, &workload].concat());
+    let said = String::from_utf8(done.stderr).unwrap();
+    assert_eq!(done.status.code(), Some(0), "{said}");
+    (place, said)
 }
 
 #[test]
 fn a_gpu_finds_its_code_and_no_other() {
     let data = data();
     let world = world(&data);
-    let dist = packed(&world, "sm_90", "dist");
+    let (dist, _) = packed(&world, &[], "dist");
     let size =
         |folder: &std::path::Path| fs::metadata(folder.join("torch/lib/libgpu.so")).unwrap().len();
     let installed: usize = data.iter().map(|datum| datum.installed.len()).sum();
@@ -171,6 +172,24 @@ assert ctypes.string_at(place, 9000) == expected('among_variables')[:9000]
 if child: assert os.waitpid(child, 0)[1] == 0
 else: os._exit(0)"
     ));
+}
+
+#[test]
+fn files_under_a_vendors_licence_stay_as_they_are_where_that_is_asked_for() {
+    let world = world(&data());
+    let library = "torch/lib/libgpu.so";
+    let metadata = "Name: nvidia-gpu\nVersion: 1.0\nLicense: NVIDIA Proprietary Software\n";
+    world.install("nvidia_gpu-1.0.dist-info/METADATA", metadata);
+    let list = format!("{library},,\nnvidia_gpu-1.0.dist-info/METADATA,,\n");
+    world.install("nvidia_gpu-1.0.dist-info/RECORD", &list);
+    let read = |folder: &std::path::Path| fs::read(folder.join(library)).unwrap();
+    let says = "changes files of nvidia-gpu, whose licence is NVIDIA's own";
+    let (edited, said) = packed(&world, &[], "edited");
+    assert!(said.contains(says), "{said}");
+    assert!(read(&edited) != read(&world.packages()));
+    let (whole, said) = packed(&world, &["--vendor", "whole"], "whole");
+    assert!(!said.contains(says), "{said}");
+    assert!(read(&whole) == read(&world.packages()));
 }
 
 #[test]

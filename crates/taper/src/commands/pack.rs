@@ -8,10 +8,12 @@ use anyhow::Result;
 use assemble::{Asked, Outcome, Packing, manifest};
 use environment::{Environment, Interpreter};
 use package::{Manifest, Stage};
+use plan::{Action, Plan};
 use planner::{Choice, Device, Options};
 use profile::Profile;
 use report::{Printer, bad_input, megabytes};
 use startup::{Looking, Observing, Proofs};
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use verify::Verdict;
@@ -43,6 +45,7 @@ pub fn run(command: &Pack, global: &Global, printer: &Printer) -> Result<Exit> {
     };
     let planning = || planner::plan(&environment, &profile, &view.gpu, &asked.options);
     let plan = printer.phase("plan", planning)?;
+    tell_changed(&plan, &environment, printer);
     let Some(stage) = stage else {
         dry_run::tell(&plan, global, printer)?;
         return Ok(Exit::Done);
@@ -121,6 +124,7 @@ impl<'a> Meant<'a> {
             keep: Choice::new(&command.keep),
             drop: Choice::new(&command.drop),
             without: command.without.clone(),
+            vendor: command.vendor.plan(),
         };
         if !options.without.is_empty() && command.target.target == Device::Cpu {
             return Err(bad_input(
@@ -231,6 +235,24 @@ fn tell_left(view: &TargetView, environment: &Environment, options: &Options, pr
         let (name, about) = (feature.name, feature.about);
         printer.say(&format!("without {name}: {} that serve {about}", megabytes(bytes)));
     }
+}
+
+/// Says which distributions under NVIDIA's own licence have files that `plan` changes.
+fn tell_changed(plan: &Plan, environment: &Environment, printer: &Printer) {
+    let theirs = planner::proprietary(environment);
+    let changed = plan.files.iter().filter(|file| matches!(file.action, Action::Shrink(_)));
+    let owners = changed.filter_map(|file| environment.files[file.index].distribution);
+    let owners: BTreeSet<usize> = owners.filter(|owner| theirs.contains(owner)).collect();
+    if owners.is_empty() {
+        return;
+    }
+    let names: Vec<&str> =
+        owners.iter().map(|owner| environment.distributions[*owner].name.as_str()).collect();
+    printer.say(&format!(
+        "changes files of {}, whose licence is NVIDIA's own (in each one's .dist-info): whether \
+         that is allowed is yours to decide; --vendor whole leaves them as they are",
+        names.join(", ")
+    ));
 }
 
 /// One profile from several, checked against the environment and the target.
