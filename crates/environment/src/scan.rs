@@ -454,6 +454,11 @@ fn list(root: &Path, folder: &Path) -> (Vec<Found>, Vec<PathBuf>, Vec<Problem>) 
             }
             // Sockets and the like are not part of a distribution.
             Ok(_) => {}
+            // A link that leads nowhere is no file for Python either: distributions of Linux
+            // divide a package and link one part to another, which may not be installed.
+            Err(error)
+                if error.kind() == std::io::ErrorKind::NotFound
+                    && fs::symlink_metadata(&path).is_ok_and(|about| about.is_symlink()) => {}
             Err(error) => problems.push(problem(&path, &error)),
         }
     }

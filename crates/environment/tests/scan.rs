@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use taper_environment::{Environment, Error, Interpreter, Kind};
@@ -65,11 +66,16 @@ fn owners_come_from_record_and_the_rest_has_none() {
 fn what_cannot_be_read_is_named() {
     let place = tempfile::tempdir().unwrap();
     let interpreter = Interpreter::find(Some(&empty(&place.path().join("env")))).unwrap();
-    let file = interpreter.site_packages[0].join("secret.so");
-    std::os::unix::fs::symlink("/nowhere/at/all", &file).unwrap();
+    let packages = interpreter.site_packages[0].clone();
+    // A name that is not UTF-8.
+    let name = std::ffi::OsStr::from_bytes(b"secret\xff.so");
+    std::fs::write(packages.join(name), b"x").unwrap();
+    // Linux distributions link to parts that may not be installed: no file, and no problem.
+    std::os::unix::fs::symlink("/nowhere/at/all", packages.join("gone.so")).unwrap();
     let scanned = Environment::scan(interpreter).unwrap();
     assert_eq!(scanned.problems.len(), 1);
-    assert!(scanned.problems[0].to_string().contains("secret.so"));
+    assert!(scanned.problems[0].to_string().contains("secret"));
+    assert!(scanned.file("gone.so").is_none());
 }
 
 #[test]

@@ -17,6 +17,7 @@ mod modules;
 mod planner;
 mod programs;
 mod standard;
+mod torch;
 mod vendor;
 
 pub use choice::{Choice, Options};
@@ -28,6 +29,7 @@ pub use gpu_code::{Bytes, GpuCode, GpuPart};
 pub use headers::giving;
 pub use libraries::library_pages;
 pub use planner::plan;
+pub use torch::has_libraries_of_torch;
 pub use vendor::{Vendor, proprietary};
 
 /// Why a plan could not be made.
@@ -36,6 +38,18 @@ pub enum Error {
     /// A file of the environment could not be read.
     #[error(transparent)]
     Read(#[from] environment::Unreadable),
+    /// A PyTorch whose libraries are not in the environment.
+    #[error(
+        "{library} needs {needed}, and no file of the environment is called so: this PyTorch's \
+         libraries lie in folders of the system or of conda, which a package does not hold; \
+         install PyTorch's own wheel (pip install torch) in a virtual environment, and pack that"
+    )]
+    Elsewhere {
+        /// The library that needs another, by its path in site-packages.
+        library: String,
+        /// What it needs.
+        needed: String,
+    },
     /// A feature that is left out, for which the environment has nothing.
     #[error("--without {name}: the environment has nothing for it; leave that out")]
     Feature {

@@ -90,6 +90,37 @@ fn a_small_environment_packs_and_verifies() {
 }
 
 #[test]
+fn a_torch_whose_libraries_are_the_systems() {
+    let world = World::new(true);
+    let build = |out: &str, words: &[&str]| {
+        let source = world.path("part.c");
+        fs::write(&source, "int part(void) { return 7; }").unwrap();
+        let mut gcc = Command::new("gcc");
+        gcc.args(["-shared", "-fPIC", "-o", out]).arg(&source).args(words);
+        assert!(gcc.current_dir(world.packages()).status().unwrap().success());
+    };
+    build("torch/lib/libpart.so", &["-Wl,-soname,libpart.so.2.6"]);
+    let linked = ["-Wl,--no-as-needed", "torch/lib/libpart.so"];
+    build("torch/_C.cpython-311-x86_64-linux-gnu.so", &linked);
+    let place = world.path("dist");
+    let pack = || {
+        let words = ["pack", "--cpu", "native", "--to", place.to_str().unwrap(), "--"];
+        let done = world.taper(&[&words[..], &["python", "-c", "import torch"]].concat());
+        (done.status.code(), String::from_utf8(done.stderr).unwrap())
+    };
+    let (code, said) = pack();
+    let why =
+        "_C.cpython-311-x86_64-linux-gnu.so needs libpart.so.2.6, and no file of the environment";
+    assert!(code == Some(2) && said.contains(why) && !place.exists(), "{code:?}: {said}");
+    fs::rename(
+        world.packages().join("torch/lib/libpart.so"),
+        world.packages().join("torch/lib/libpart.so.2.6"),
+    )
+    .unwrap();
+    assert_eq!(pack().0, Some(0));
+}
+
+#[test]
 fn no_torch() {
     let world = World::new(false);
     world.refuses(2, &["there is no torch", "--python"], &pack(&["-c", "pass"]));
@@ -224,9 +255,10 @@ fn a_disk_that_is_full() {
 #[test]
 fn a_file_that_cannot_be_read() {
     let world = World::new(true);
-    let link = world.packages().join("torch/gone.txt");
-    std::os::unix::fs::symlink("/nowhere/at/all", link).unwrap();
-    world.refuses(2, &["torch/gone.txt", "permissions"], &pack(&["-c", "import torch"]));
+    // Even who may read all cannot follow a link to itself.
+    let link = world.packages().join("torch/round.txt");
+    std::os::unix::fs::symlink(&link, &link).unwrap();
+    world.refuses(2, &["torch/round.txt", "permissions"], &pack(&["-c", "import torch"]));
 }
 
 #[test]

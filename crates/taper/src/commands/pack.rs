@@ -219,6 +219,7 @@ impl<'a> Meant<'a> {
 fn scan(interpreter: Interpreter, options: &Options, printer: &Printer) -> Result<Environment> {
     let environment = printer.phase("scan", || Environment::scan(interpreter))?;
     environment.torch()?;
+    planner::has_libraries_of_torch(&environment)?;
     if let Some(problem) = environment.problems.first() {
         return Err(bad_input(problem.to_string()));
     }

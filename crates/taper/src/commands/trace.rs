@@ -22,6 +22,7 @@ pub fn run(command: &Trace, global: &Global, printer: &Printer) -> Result<Exit> 
     drop(beside(&command.output)?);
     let environment = printer.phase("scan", || Environment::scan(interpreter))?;
     environment.torch()?;
+    planner::has_libraries_of_torch(&environment)?;
     scope::tell(&environment);
     let view =
         printer.phase("view", || target_view::of(&environment, &command.target.target, &[]))?;
