@@ -4,8 +4,8 @@ use crate::inspection::{Entries, Gpu};
 use fatbin::Container;
 use std::ops::Range;
 
-/// The GPU code in `data`, and where in the file its containers lie. The sections
-/// are left for the caller to fill in.
+/// The GPU code in `data`, and where in the file its containers and bare frames lie, ascending.
+/// The sections are left for the caller to fill in.
 pub(crate) fn read(data: &[u8]) -> (Gpu, Vec<Range<u64>>) {
     let mut gpu = Gpu::default();
     let mut ranges = Vec::new();
@@ -21,6 +21,19 @@ pub(crate) fn read(data: &[u8]) -> (Gpu, Vec<Range<u64>>) {
             row.bytes += entry.size();
         }
         ranges.push(container.range());
+    }
+    if !ranges.is_empty() {
+        for frame in fatbin::bare_frames(data, &ranges) {
+            let size = frame.range.end - frame.range.start;
+            gpu.bytes += size;
+            gpu.frames += 1;
+            let row: &mut Entries =
+                gpu.architectures.entry(frame.architecture.to_string()).or_default();
+            row.entries += 1;
+            row.bytes += size;
+            ranges.push(frame.range);
+        }
+        ranges.sort_by_key(|range| range.start);
     }
     (gpu, ranges)
 }

@@ -108,19 +108,21 @@ pub struct Section {
 /// GPU code.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Gpu {
-    /// Bytes of all containers: those by architecture, headers and padding.
+    /// Bytes of all containers and bare frames: those by architecture, headers and padding.
     pub bytes: u64,
     /// How many containers, malformed ones included.
     pub containers: u64,
+    /// How many compressed frames of one cubin that lie in no container.
+    pub frames: u64,
     /// Containers that are damaged; only what could be read of them is in `bytes`.
     pub malformed: u64,
-    /// Entries by architecture, `sm_90a` or `compute_90 (PTX)`, entry headers included.
+    /// Entries and frames by architecture, `sm_90a` or `compute_90 (PTX)`, entry headers included.
     pub architectures: BTreeMap<String, Entries>,
     /// Bytes of the containers' own headers.
     pub headers: u64,
     /// Bytes of padding behind entries.
     pub padding: u64,
-    /// The containers' bytes by the section in which they lie; those in files that
+    /// Their bytes by the section in which they lie; those in files that
     /// are not ELF under `(static library)` or `(file)`.
     pub sections: BTreeMap<String, u64>,
 }
@@ -166,6 +168,7 @@ impl Gpu {
         self.bytes += other.bytes;
         self.containers += other.containers;
         self.malformed += other.malformed;
+        self.frames += other.frames;
         self.headers += other.headers;
         self.padding += other.padding;
         for (label, more) in &other.architectures {

@@ -51,7 +51,11 @@ pub fn render(all: &Inspection) -> String {
     table(&mut out, "GPU code by architecture", "entries", architectures);
     if all.gpu.bytes > 0 {
         let (containers, malformed) = (thousands(all.gpu.containers), all.gpu.malformed);
-        line(&mut out, &format!("  in {containers} containers; malformed: {malformed}"));
+        let bare = match all.gpu.frames {
+            0 => String::new(),
+            count => format!(", and {} frames in none", thousands(count)),
+        };
+        line(&mut out, &format!("  in {containers} containers{bare}; malformed: {malformed}"));
     }
     table(&mut out, "GPU code by section", "", all.gpu.sections.iter().map(plain).collect());
     let components = all.components.iter().map(|(name, bytes)| ((*name).to_owned(), *bytes, None));
